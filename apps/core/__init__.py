@@ -1,0 +1,1 @@
+"""What every app needs and no noun of the field: errors, actors, clock, transactions, states, sealing, API manners."""

@@ -1,0 +1,77 @@
+"""Transactions by intent, and the order in which rows are locked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from django.db import DatabaseError, connection, transaction
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Whoever locks rows of several tables takes them in this order; inside a table by primary key. No cycles, no deadlocks.
+LOCK_ORDER = (
+    "accounts.IdempotencyKey",
+    "lines.HolderSlot",
+    "numbering.Reservation",
+    "numbering.PhoneNumber",
+    "sims.SimCard",
+    "lines.Line",
+    "provisioning.ServiceOrder",
+    "provisioning.ActivationJob",
+)
+
+
+def operation(function: Callable[P, R]) -> Callable[P, R]:
+    """All or nothing; joins the caller's transaction when there is one."""
+    return transaction.atomic(savepoint=False)(function)
+
+
+def use_case(function: Callable[P, R]) -> Callable[P, R]:
+    """All or nothing, and committed when it returns: must be the outermost transaction."""
+    return transaction.atomic(durable=True)(function)
+
+
+def in_transaction() -> bool:
+    """Whether a transaction of ours is open (the one a test case wraps around itself does not count)."""
+    if not connection.in_atomic_block:
+        return False
+    return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+
+
+def outside_transaction(function: Callable[P, R]) -> Callable[P, R]:
+    """For everything that calls the network: refuses to run while a transaction is open (rule 3)."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if in_transaction():
+            raise RuntimeError(
+                f"{function.__qualname__} calls the network and must not run inside a transaction"
+            )
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def violated_constraint(error: DatabaseError) -> str | None:
+    """The name of the constraint that an IntegrityError speaks of, or None."""
+    diagnostics = getattr(error.__cause__, "diag", None)
+    return getattr(diagnostics, "constraint_name", None)
+
+
+def database_now() -> datetime:
+    """The database's clock, the only one that leases, back-off and horizons are measured with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        row = cursor.fetchone()
+    moment: datetime = row[0]
+    return moment
+
+
+def serialize_on(key: str) -> None:
+    """Waits until no other transaction holds the same key; held until this one ends. Taken before any row lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])

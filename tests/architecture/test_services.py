@@ -1,0 +1,242 @@
+"""How rules are written: in one place, by keyword, with an actor and a moment, never behind an interface's back."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.architecture.source import INTERFACES, LEVEL, Module, decorators, inside, modules, none
+
+WRITES = {
+    "create",
+    "bulk_create",
+    "update",
+    "bulk_update",
+    "delete",
+    "get_or_create",
+    "update_or_create",
+    "save",
+    "acreate",
+    "aupdate",
+    "adelete",
+    "asave",
+}
+CLOCKS = {
+    "clock.now",
+    "timezone.now",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "timezone.localdate",
+    "timezone.localtime",
+    "time.time",
+    "time.time_ns",
+    "Now",
+}
+
+# Bookkeeping of the machinery itself: nobody asked for it and nobody is named. Why is said at each of them.
+NAMELESS = {
+    "apps.accounts.services.forget_expired_tokens": "housekeeping",
+    "apps.accounts.services.forget_idempotency_keys": "housekeeping",
+    "apps.accounts.services.run_once": "the action inside names its actor",
+    "apps.accounts.services.store_token": "the app itself, by the thousand",
+    "apps.events.services.publish": "news; the audit row beside it names the actor",
+    "apps.events.services.relay": "hands news on",
+    "apps.lines.services.take_holder_slot": "part of opening a line, which names its actor",
+    "apps.provisioning.services.callbacks.apply_next_callback": "acts as the carrier that called",
+    "apps.provisioning.services.callbacks.receive_callback": "stores what came; nobody is logged in",
+    "apps.provisioning.services.jobs.claim_due_jobs": "a worker's lease",
+    "apps.provisioning.services.jobs.expire_leases": "a dead worker's lease",
+    "apps.subscribers.services.verify.claim_due_verifications": "a worker's lease",
+}
+
+
+def dotted(module: Module, name: str) -> str:
+    parts = ("apps", module.app, *module.path.with_suffix("").parts[module.path.parts.index(module.app) + 1 :])
+    return ".".join([*parts, name])
+
+
+def is_service(function: ast.FunctionDef) -> bool:
+    return not decorators(function).isdisjoint({"operation", "use_case", "outside_transaction"})
+
+
+def changes_rows(function: ast.FunctionDef) -> bool:
+    return not decorators(function).isdisjoint({"operation", "use_case"})
+
+
+# --- Interfaces only translate --------------------------------------------------------------------------------------
+def test_interfaces_never_touch_objects() -> None:
+    touching = [
+        module.at(node)
+        for module in modules(*INTERFACES)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("objects", "_default_manager", "_base_manager", "select_for_update")
+    ]
+    none(touching, instead="ask a selector or a service of the app; an admin may use super().get_queryset()")
+
+
+def test_interfaces_open_no_transactions_and_speak_no_sql() -> None:
+    opening = [
+        f"{module.at(node)} {name}"
+        for module in modules(*INTERFACES)
+        if module.app != "core"  # its health check asks the database for a sign of life
+        for name, node in module.imports()
+        if name in ("django.db.transaction", "django.db.connection", "apps.core.db.operation")
+    ]
+    none(opening, instead="call one service, which opens its own transaction")
+
+
+def test_admin_pages_write_nothing_by_themselves() -> None:
+    """Django's own forms and actions save rows behind the services' back; pages are for looking and for buttons."""
+    saving = [
+        f"{module.at(node)} {node.name}"
+        for module in modules("admin", "admin_base")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name in ("save_model", "delete_model", "save_related", "delete_queryset", "save_formset")
+    ]
+    none(saving, instead="let a button call a service")
+
+
+# --- Rules ----------------------------------------------------------------------------------------------------------
+def test_services_and_selectors_take_keywords_and_say_what_they_guarantee() -> None:
+    careless = []
+    for module in modules("services", "selectors"):
+        for function in module.functions():
+            if function.args.posonlyargs or function.args.args or function.args.vararg:
+                careless.append(f"{module.at(function)} {function.name} takes positional arguments")
+            if not ast.get_docstring(function):
+                careless.append(f"{module.at(function)} {function.name} has no docstring")
+            if function.returns is None:
+                careless.append(f"{module.at(function)} {function.name} does not say what it returns")
+    none(careless, instead="keywords only, typed, with a docstring that says what is guaranteed")
+
+
+def test_errors_that_a_service_raises_are_told_in_its_docstring() -> None:
+    silent = []
+    for module in modules("services", "selectors"):
+        for function in module.functions():
+            raised = {
+                ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc).rpartition(".")[2]
+                for node in ast.walk(function)
+                if isinstance(node, ast.Raise) and node.exc is not None
+            }
+            told = set(re.findall(r":raises (\w+)", ast.get_docstring(function) or ""))
+            missing = {name for name in raised - told if name[:1].isupper()}
+            silent += [f"{module.at(function)} {function.name}: {name}" for name in sorted(missing)]
+    none(silent, instead="add `:raises Name:` to the docstring")
+
+
+def test_services_that_write_name_their_actor() -> None:
+    missing = [
+        f"{module.at(function)} {name}"
+        for module in modules("services")
+        for function in module.functions()
+        if changes_rows(function) and (name := dotted(module, function.name)) not in NAMELESS
+        if "actor" not in {argument.arg for argument in function.args.kwonlyargs}
+    ]
+    none(missing, instead="take `actor` and give it to the audit, or say in NAMELESS why there is none")
+
+
+def test_the_nameless_still_exist() -> None:
+    known = {dotted(module, function.name) for module in modules("services") for function in module.functions()}
+    none(set(NAMELESS) - known, instead="take it off the list NAMELESS")
+
+
+def test_selectors_name_who_looks_at_tenants_data() -> None:
+    """Rule 7, as far as names show it: a read that starts from an operator's public ids demands the actor."""
+    missing = [
+        f"{module.at(function)} {function.name}"
+        for module in modules("selectors")
+        for function in module.functions()
+        if {"uid", "uids"} & (names := {argument.arg for argument in function.args.kwonlyargs})
+        if not {"actor", "operator_id", "operator"} & names
+        and dotted(module, function.name) != "apps.carriers.selectors.get_connection_by_uid"  # the carrier calls back
+    ]
+    none(missing, instead="demand `actor` and start from visible_to(actor)")
+
+
+def test_only_interfaces_read_the_clock() -> None:
+    reading = [f"{module.at(call)} {name}" for module in inside() for name, call in module.calls() if name in CLOCKS]
+    none(reading, instead="take `now`; leases and back-off are measured with core.db.database_now()")
+
+
+def test_selectors_never_write_or_lock_a_transaction() -> None:
+    writing = [
+        f"{module.at(call)} {name}"
+        for module in modules("selectors")
+        for name, call in module.calls()
+        if name.rpartition(".")[2] in WRITES and "." in name
+    ]
+    none(writing, instead="writes belong into services")
+
+
+def test_work_is_handed_over_through_dispatch_only() -> None:
+    handing = [
+        f"{module.at(call)} {name}"
+        for module in modules()
+        if (module.app, module.room) != ("core", "dispatch")
+        for name, call in module.calls()
+        if name.rpartition(".")[2] in ("send_task", "apply_async", "delay", "on_commit", "signature")
+    ]
+    none(handing, instead="use dispatch.after_commit()")
+
+
+# --- Tables ---------------------------------------------------------------------------------------------------------
+def test_an_app_writes_only_its_own_tables() -> None:
+    foreign = []
+    for module in modules():
+        owners = _owners(module)
+        for name, call in module.calls():
+            root, _, rest = name.partition(".")
+            if rest.rpartition(".")[2] not in WRITES:
+                continue
+            # `Line.objects.create(...)` and `models.Line.objects.create(...)`
+            owner = owners.get(root) or owners.get(".".join(name.split(".")[:2]))
+            if owner is not None and owner != module.app:
+                foreign.append(f"{module.at(call)} {name} writes a table of {owner}")
+    none(foreign, instead="ask the services of the app that owns the table")
+
+
+def _owners(module: Module) -> dict[str, str]:
+    """Names in this module that stand for a model, or for a module of models, and the app each belongs to."""
+    owners: dict[str, str] = {}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("apps."):
+            parts = node.module.split(".")
+            for alias in node.names:
+                if "models" in parts[2:] or (len(parts) == 2 and alias.name == "models"):
+                    owners[alias.asname or alias.name] = parts[1]
+    return owners
+
+
+def test_sql_by_hand_changes_only_tables_of_its_own_app() -> None:
+    foreign = []
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for app in _written_in(node.value):
+                    if app != module.app:
+                        foreign.append(f"{module.at(node)} writes a table of {app}")
+    none(foreign, instead="ask the services of the app that owns the table")
+
+
+def _written_in(sql: str) -> set[str]:
+    tables = re.findall(r"(?i)\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE)\s+(?:ONLY\s+)?\"?([a-z]+)_[a-z]", sql)
+    return {table for table in tables if table in LEVEL}
+
+
+def test_status_is_written_by_the_models_own_verbs() -> None:
+    """Rule 8: `line.status = ...` outside of the model goes round the table of steps."""
+    outside = [
+        f"{module.at(node)} {ast.unparse(target)}"
+        for module in modules()
+        if module.room != "models"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Attribute) and target.attr == "status" and ast.unparse(target) != "self.status"
+    ]
+    none(outside, instead="give the model a verb that asks its table of steps")
