@@ -1,0 +1,143 @@
+"""Publishing news, and relaying it to whoever inside listens."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+
+from apps.core.db import use_case
+from apps.events import consumers, services
+from apps.events.models import OutboxEvent
+from apps.events.tasks import relay
+from tests import broker
+from tests.broker import Message
+from tests.events.conftest import HEARD
+from tests.threads import in_parallel
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=2)
+OPERATOR_ID = 7
+
+
+def publish(type: str = HEARD, subject: str = "thi_1", **data: str) -> OutboxEvent:
+    return services.publish(type=type, operator_id=OPERATOR_ID, subject=subject, data=data, now=NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publishing_adds_a_row_and_nudges_the_relay_once_it_is_committed() -> None:
+    @use_case
+    def do_something() -> OutboxEvent:
+        event = publish(status="DONE")
+        assert broker.take_all("events") == []
+        return event
+
+    event = do_something()
+    assert broker.take_all("events") == [Message("events.relay", {})]
+    stored = OutboxEvent.objects.get()
+    assert stored.uid == event.uid
+    assert stored.uid.startswith("evt_")
+    assert (stored.type, stored.subject, stored.operator_id) == (HEARD, "thi_1", OPERATOR_ID)
+    assert (stored.data, stored.occurred_at, stored.relayed_at) == ({"status": "DONE"}, NOW, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_is_no_news() -> None:
+    def fail_after_publishing() -> None:
+        with transaction.atomic():
+            publish()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_publishing()
+    assert OutboxEvent.objects.count() == 0
+    assert broker.take_all("events") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_nobody_listens_to_is_kept_for_partners_and_wakes_nobody() -> None:
+    publish(type="thing.ignored")
+    assert OutboxEvent.objects.get().relayed_at == NOW
+    assert broker.take_all("events") == []
+    assert services.relay(now=LATER) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_relay_hands_waiting_events_to_every_consumer_oldest_first() -> None:
+    consumers.register(HEARD, "tests.hear_too")
+    first, second = publish(subject="thi_1"), publish(subject="thi_2")
+    assert services.relay(now=LATER) == 2
+    assert broker.take_all("tests.events") == [
+        Message(task, {"event_id": event.uid, "subject": event.subject})
+        for event in (first, second)
+        for task in ("tests.hear", "tests.hear_too")
+    ]
+    assert set(OutboxEvent.objects.values_list("relayed_at", flat=True)) == {LATER}
+    assert services.relay(now=LATER + timedelta(seconds=1)) == 0
+    assert broker.take_all("tests.events") == []
+    assert set(OutboxEvent.objects.values_list("relayed_at", flat=True)) == {LATER}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_takes_the_oldest_and_leaves_the_rest() -> None:
+    events = [publish(subject=f"thi_{number}") for number in range(5)]
+    assert services.relay(now=LATER, limit=3) == 3
+    assert [message.kwargs["event_id"] for message in broker.take_all("tests.events")] == [
+        event.uid for event in events[:3]
+    ]
+    assert services.relay(now=LATER, limit=3) == 2
+    assert services.relay(now=LATER, limit=3) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_relays_at_once_hand_every_event_on_exactly_once() -> None:
+    published = [publish(subject=f"thi_{number}").uid for number in range(40)]
+    counts = in_parallel(2, lambda _: sum(iter(lambda: services.relay(now=LATER, limit=5), 0)))
+    assert sum(counts) == 40
+    sent = [message.kwargs["event_id"] for message in broker.take_all("tests.events")]
+    assert sorted(sent) == sorted(published)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_relay_does_not_wait_for_another_and_does_not_take_its_events() -> None:
+    """The same, with the interleaving forced: the first holds its batch while the second runs to its end."""
+    first, second = publish(subject="thi_1"), publish(subject="thi_2")
+    holding, finish = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            with transaction.atomic():
+                held = OutboxEvent.objects.select_for_update().get(pk=first.pk)
+                holding.set()
+                assert finish.wait(10)
+                return held.pk
+        assert holding.wait(10)
+        try:
+            return services.relay(now=LATER)
+        finally:
+            finish.set()
+
+    assert in_parallel(2, work) == [first.pk, 1]
+    assert [message.kwargs["event_id"] for message in broker.take_all("tests.events")] == [second.uid]
+    assert OutboxEvent.objects.get(relayed_at=None).pk == first.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_task_goes_on_until_nothing_waits() -> None:
+    for number in range(501):
+        OutboxEvent.objects.create(
+            type=HEARD, operator_id=OPERATOR_ID, subject=f"thi_{number}", data={}, occurred_at=NOW
+        )
+    relay(an_argument_of_a_newer_version=1)
+    assert OutboxEvent.objects.filter(relayed_at=None).count() == 0
+    assert len(broker.take_all("tests.events")) == 501
+
+
+def test_registering_twice_is_registering_once() -> None:
+    consumers.register(HEARD, "tests.hear")
+    assert consumers.of(HEARD) == ("tests.hear",)
+    consumers.register("thing.ended", "tests.hear_too")
+    assert consumers.of("thing.unknown") == ()
+    assert consumers.registered() == {"tests.hear", "tests.hear_too"}
