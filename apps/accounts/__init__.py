@@ -1,0 +1,1 @@
+"""Who may call us: staff and their roles, partner apps and their tokens, idempotency keys."""

@@ -1,0 +1,66 @@
+"""Forms whose values go to a service; they check shapes, the service checks rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminEmailInputWidget,
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from apps.core.actor import Actor
+from apps.operators import selectors as operators
+
+_LOOKS: dict[type[forms.Widget], type[forms.Widget]] = {
+    forms.TextInput: UnfoldAdminTextInputWidget,
+    forms.Textarea: UnfoldAdminTextareaWidget,
+    forms.EmailInput: UnfoldAdminEmailInputWidget,
+    forms.PasswordInput: UnfoldAdminPasswordWidget,
+    forms.NumberInput: UnfoldAdminIntegerFieldWidget,
+    forms.Select: UnfoldAdminSelectWidget,
+    forms.CheckboxSelectMultiple: UnfoldAdminCheckboxSelectMultipleWidget,
+    forms.CheckboxInput: UnfoldBooleanWidget,
+    forms.ClearableFileInput: UnfoldAdminFileFieldWidget,
+}
+
+
+class ServiceForm(forms.Form):
+    """A form of one actor: a field `operator` offers only operators the actor may see."""
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        operator = self.fields.get("operator")
+        if isinstance(operator, forms.ModelChoiceField):
+            operator.queryset = operators.list_operators(actor=actor)
+            if actor.operator_id is not None:
+                operator.empty_label = None
+                operator.required = True
+                operator.initial = actor.operator_id
+        for field in self.fields.values():
+            _dress(field)
+
+
+class DayField(forms.DateField):
+    """A day, with the browser's own calendar."""
+
+    widget = forms.TextInput(attrs={"type": "date"})
+
+
+def _dress(field: forms.Field) -> None:
+    look = _LOOKS.get(type(field.widget))
+    if look is None:
+        return
+    plain = field.widget
+    field.widget = look(attrs=plain.attrs)
+    field.widget.is_required = field.required
+    if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
+        field.widget.choices = field.choices

@@ -1,0 +1,1 @@
+"""Who may sell mobile service, on whose network, where and until when: tenants, licences, agreements, policies."""

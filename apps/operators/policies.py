@@ -1,0 +1,136 @@
+"""Thresholds that regulators, contracts or operators set: versioned rows with a source, never constants in code.
+
+The registry below says which policies exist and what a value looks like; the values live only in the table. An
+operator's own row beats the default row, and of each the latest that has come into force counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, overload
+
+from django.db.models import F, Q
+
+from apps.operators.errors import PolicyInvalid, PolicyMissing
+from apps.operators.models import Policy
+
+
+class PolicyKey(StrEnum):
+    HOLDER_LIMIT = "holder.limit"
+    QUARANTINE_DAYS = "numbering.quarantine_days"
+    RESERVATION_TTL_SECONDS = "numbering.reservation_ttl_seconds"
+    RESERVATION_TTL_MAX_SECONDS = "numbering.reservation_ttl_max_seconds"
+    RESERVATION_QUANTITY_MAX = "numbering.reservation_quantity_max"
+    RETENTION_YEARS = "subscribers.retention_years"
+    MINIMUM_AGE = "realname.minimum_age"
+    VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
+    ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
+    FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
+    HELD_ORDER_HOURS = "provisioning.held_order_hours"
+    JOB_MAX_ATTEMPTS = "provisioning.job_max_attempts"
+
+
+NumberKey = Literal[
+    PolicyKey.HOLDER_LIMIT,
+    PolicyKey.QUARANTINE_DAYS,
+    PolicyKey.RESERVATION_TTL_SECONDS,
+    PolicyKey.RESERVATION_TTL_MAX_SECONDS,
+    PolicyKey.RESERVATION_QUANTITY_MAX,
+    PolicyKey.RETENTION_YEARS,
+    PolicyKey.MINIMUM_AGE,
+    PolicyKey.VERIFICATION_FRESH_DAYS,
+    PolicyKey.HELD_ORDER_HOURS,
+    PolicyKey.JOB_MAX_ATTEMPTS,
+]
+FlagKey = Literal[PolicyKey.FACE_EVIDENCE_REQUIRED]
+CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """A whole number within bounds; the bounds keep a typo from switching a rule off."""
+
+    least: int
+    most: int
+
+    def read(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not self.least <= value <= self.most:
+            raise PolicyInvalid(f"Expected a whole number from {self.least} to {self.most}.")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    def read(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise PolicyInvalid("Expected true or false.")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """One or more distinct codes."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(code, str) and code for code in value):
+            raise PolicyInvalid("Expected a list of codes.")
+        if not value:
+            raise PolicyInvalid("An empty list would accept nothing.")
+        if len(set(value)) != len(value):
+            raise PolicyInvalid("A code stands in the list twice.")
+        return tuple(value)
+
+
+REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
+    # Live lines per identity document and enterprise, nationwide.
+    PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
+    PolicyKey.QUARANTINE_DAYS: WholeNumber(1, 3650),
+    PolicyKey.RESERVATION_TTL_SECONDS: WholeNumber(60, 30 * 86400),
+    PolicyKey.RESERVATION_TTL_MAX_SECONDS: WholeNumber(60, 30 * 86400),
+    # Numbers in one reservation.
+    PolicyKey.RESERVATION_QUANTITY_MAX: WholeNumber(1, 10_000),
+    # After termination of the last line.
+    PolicyKey.RETENTION_YEARS: WholeNumber(2, 30),
+    PolicyKey.MINIMUM_AGE: WholeNumber(0, 30),
+    PolicyKey.VERIFICATION_FRESH_DAYS: WholeNumber(1, 3650),
+    PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
+    PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
+    PolicyKey.HELD_ORDER_HOURS: WholeNumber(1, 24 * 90),
+    PolicyKey.JOB_MAX_ATTEMPTS: WholeNumber(1, 100),
+}
+
+
+@overload
+def get(*, operator_id: int | None, key: NumberKey, now: datetime) -> int: ...
+@overload
+def get(*, operator_id: int | None, key: FlagKey, now: datetime) -> bool: ...
+@overload
+def get(*, operator_id: int | None, key: CodesKey, now: datetime) -> tuple[str, ...]: ...
+def get(*, operator_id: int | None, key: PolicyKey, now: datetime) -> Any:
+    """The value in force for the operator (None: the default for all), as int, bool or tuple of codes.
+
+    :raises PolicyMissing: when no row sets it.
+    """
+    return get_many(operator_id=operator_id, keys=(key,), now=now)[key]
+
+
+def get_many(*, operator_id: int | None, keys: Collection[PolicyKey], now: datetime) -> dict[PolicyKey, Any]:
+    """The values in force of several policies, in one query.
+
+    :raises PolicyMissing: naming every policy that no row sets.
+    """
+    rows = (
+        Policy.objects.filter(
+            Q(operator_id=operator_id) | Q(operator_id=None), key__in=keys, valid_from__lte=now
+        )
+        .order_by("key", F("operator_id").asc(nulls_last=True), "-valid_from")
+        .distinct("key")
+        .values_list("key", "value")
+    )
+    found = {PolicyKey(key): REGISTRY[PolicyKey(key)].read(value) for key, value in rows}
+    if missing := sorted(set(keys) - set(found)):
+        raise PolicyMissing(f"no policy row sets {', '.join(missing)}; load the seeds or set them")
+    return found

@@ -1,0 +1,128 @@
+"""People who do not exist: born 1900-01-01, sequence 000, told apart by area codes that follow each other."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from stdnum.iso7064 import mod_11_2
+
+from apps.core.actor import Actor
+from apps.operators.models import VirtualOperator
+from apps.subscribers import services
+from apps.subscribers.models import Subscriber, Verification
+from apps.subscribers.realname.documents import DocumentInput, DocumentType
+from apps.subscribers.realname.providers.base import (
+    AuthorityAnswer,
+    FaceAnswer,
+    Providers,
+    ProviderUnavailable,
+)
+from apps.subscribers.states import Channel
+
+SYSTEM = Actor.system("tests")
+BORN = date(1900, 1, 1)
+_areas = itertools.count(110_001)
+
+
+def resident_number(area: str = "", *, born: date = BORN, sequence: str = "000") -> str:
+    """A resident identity number with the right check digit; without an area code one not given out before."""
+    body = f"{area or next(_areas)}{born:%Y%m%d}{sequence}"
+    return body + mod_11_2.calc_check_digit(body)
+
+
+def fifteen_digits(number: str) -> str:
+    """The same number as first-generation cards print it."""
+    return number[:6] + number[8:17]
+
+
+def document(number: str = "", **fields: Any) -> DocumentInput:
+    return DocumentInput(type=DocumentType.RESIDENT_ID, number=number or resident_number(), **fields)
+
+
+def registration(*, name: str = "张三丰", number: str = "", **fields: Any) -> dict[str, Any]:
+    """The body of POST /subscribers."""
+    return {
+        "kind": "individual",
+        "name": name,
+        "document": {"type": "resident_id", "number": number or resident_number()},
+        **fields,
+    }
+
+
+def given_subscriber(
+    *,
+    operator: VirtualOperator,
+    now: datetime,
+    actor: Actor = SYSTEM,
+    name: str = "张三丰",
+    number: str = "",
+    external_id: str = "",
+    **fields: Any,
+) -> Subscriber:
+    """A registered person; `fields` are the document's."""
+    subscriber, _ = services.register_individual(
+        actor=actor,
+        operator_id=operator.pk,
+        name=name,
+        document=document(number, **fields),
+        external_id=external_id,
+        now=now,
+    )
+    return subscriber
+
+
+def given_verification(
+    *, subscriber: Subscriber, now: datetime, actor: Actor = SYSTEM, **fields: Any
+) -> Verification:
+    """A verification that waits for a worker."""
+    return services.request_verification(
+        actor=actor, subscriber_uid=subscriber.uid, channel=Channel.IN_STORE, now=now, **fields
+    )
+
+
+def given_verified_subscriber(*, operator: VirtualOperator, now: datetime, **fields: Any) -> Subscriber:
+    """A registered person whose verification has just passed (as have all others that were due)."""
+    subscriber = given_subscriber(operator=operator, now=now, **fields)
+    given_verification(subscriber=subscriber, now=now)
+    services.run_due_verifications(clock=lambda: now, providers=answering())
+    return subscriber
+
+
+@dataclass
+class Authority:
+    """An authority in memory that gives one answer, or none, and remembers how often it was asked."""
+
+    answer: AuthorityAnswer | str = AuthorityAnswer.MATCH
+    name: str = "authority"
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    def match(self, **question: str) -> AuthorityAnswer:
+        self.asked.append(question)
+        if not isinstance(self.answer, AuthorityAnswer):
+            raise ProviderUnavailable(self.answer)
+        return self.answer
+
+
+@dataclass
+class Face:
+    """A face match in memory, in the same way."""
+
+    answer: FaceAnswer | str = FaceAnswer.MATCH
+    name: str = "face"
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    def match(self, **question: str) -> FaceAnswer:
+        self.asked.append(question)
+        if not isinstance(self.answer, FaceAnswer):
+            raise ProviderUnavailable(self.answer)
+        return self.answer
+
+
+def answering(
+    authority: AuthorityAnswer | str = AuthorityAnswer.MATCH, face: FaceAnswer | str = FaceAnswer.MATCH
+) -> Providers:
+    """Providers that always say the same; a plain text is the code of being unavailable."""
+    return Providers(authority=Authority(authority), face=Face(face))
