@@ -1,0 +1,66 @@
+"""Magic values: what a caller can steer without touching a knob. No personal data is needed to use them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Behaviour(StrEnum):
+    """What the carrier does with an order that names a SIM with a magic ICCID ending."""
+
+    OK = "OK"
+    REJECTED = "REJECTED"
+    TIMEOUT_THEN_SUCCESS = "TIMEOUT_THEN_SUCCESS"
+    NEVER_ANSWERS = "NEVER_ANSWERS"
+    DUPLICATE_CALLBACK = "DUPLICATE_CALLBACK"
+    RATE_LIMITED_FIRST = "RATE_LIMITED_FIRST"
+    LATE_CALLBACK = "LATE_CALLBACK"
+    FORGED_CALLBACK_FIRST = "FORGED_CALLBACK_FIRST"
+
+
+# The last four characters of the ICCID.
+ICCID_ENDINGS: dict[str, Behaviour] = {
+    "9000": Behaviour.OK,
+    "9001": Behaviour.REJECTED,
+    "9002": Behaviour.TIMEOUT_THEN_SUCCESS,
+    "9003": Behaviour.NEVER_ANSWERS,
+    "9004": Behaviour.DUPLICATE_CALLBACK,
+    "9005": Behaviour.RATE_LIMITED_FIRST,
+    "9006": Behaviour.LATE_CALLBACK,
+    "9007": Behaviour.FORGED_CALLBACK_FIRST,
+}
+
+# A plan code with this ending is one that the carrier no longer sells.
+WITHDRAWN_PLAN_ENDING = "-WITHDRAWN"
+
+
+class Person(StrEnum):
+    """What the real-name providers say about an identity number with magic first six digits."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict
+    NAME_MISMATCH = "NAME_MISMATCH"
+    FACE_MISMATCH = "FACE_MISMATCH"
+    FACE_UNCERTAIN = "FACE_UNCERTAIN"
+    AUTHORITY_DOWN = "AUTHORITY_DOWN"
+    AUTHORITY_DOWN_TWICE = "AUTHORITY_DOWN_TWICE"
+    DOCUMENT_VOID = "DOCUMENT_VOID"
+
+
+# Area codes that no place has, so that no magic number can be a living person's.
+DOCUMENT_PREFIXES: dict[str, Person] = {
+    "700001": Person.PASS,
+    "700002": Person.NAME_MISMATCH,
+    "700003": Person.FACE_MISMATCH,
+    "700004": Person.FACE_UNCERTAIN,
+    "700005": Person.AUTHORITY_DOWN,
+    "700006": Person.AUTHORITY_DOWN_TWICE,
+    "700007": Person.DOCUMENT_VOID,
+}
+
+
+def behaviour_of(iccid: str) -> Behaviour | None:
+    return ICCID_ENDINGS.get(iccid[-4:])
+
+
+def person_of(document_number: str) -> Person:
+    return DOCUMENT_PREFIXES.get(document_number[:6], Person.PASS)
