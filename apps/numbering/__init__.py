@@ -1,0 +1,1 @@
+"""Numbers: leased ranges, the numbers in them, reservations; from lease to quarantine and back."""

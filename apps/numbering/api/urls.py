@@ -1,0 +1,12 @@
+"""Numbers and reservations."""
+
+from django.urls import path
+
+from apps.numbering.api.views import NumbersView, ReservationExtendView, ReservationsView, ReservationView
+
+urlpatterns = [
+    path("numbers", NumbersView.as_view(), name="numbers"),
+    path("reservations", ReservationsView.as_view(), name="reservations"),
+    path("reservations/<str:uid>", ReservationView.as_view(), name="reservation"),
+    path("reservations/<str:uid>/extend", ReservationExtendView.as_view(), name="reservation-extend"),
+]

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class SimsConfig(AppConfig):
+    name = "apps.sims"
