@@ -1,0 +1,180 @@
+"""Shapes of the subscriber resources: what comes in (types, lengths, alphabets only) and what goes out (masked)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.core.api.formats import timestamp
+from apps.core.api.serializers import StrictSerializer
+from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.realname import names
+from apps.subscribers.realname.documents import DocumentInput, DocumentType
+from apps.subscribers.services.register import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
+from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
+from apps.subscribers.states import Channel, CheckOutcome, SubscriberKind, VerificationStatus
+
+KINDS = [kind.lower() for kind in SubscriberKind.values]
+CHANNELS = [channel.lower() for channel in Channel.values]
+# The longest number of any type, with room for the blanks that people type.
+NUMBER_CHARACTERS = 40
+
+
+class DocumentInputSerializer(StrictSerializer):
+    type = serializers.ChoiceField(choices=[member.value for member in DocumentType])
+    number = serializers.CharField(max_length=NUMBER_CHARACTERS)
+    valid_from = serializers.DateField(required=False, allow_null=True)
+    valid_until = serializers.DateField(
+        required=False,
+        allow_null=True,
+        help_text="The last day printed on the document; null or left out: long-term.",
+    )
+    issuing_country = serializers.RegexField(
+        r"^[A-Z]{3}$", required=False, help_text="ISO 3166 alpha-3; CHN when left out."
+    )
+
+
+class IndividualSerializer(StrictSerializer):
+    kind = serializers.ChoiceField(
+        choices=KINDS, help_text="organization is refused: document_type_not_accepted."
+    )
+    name = serializers.CharField(max_length=names.MAX_CHARACTERS)
+    document = DocumentInputSerializer()
+    address = serializers.CharField(max_length=ADDRESS_CHARACTERS, required=False, allow_blank=True)
+    contact_phone = serializers.CharField(max_length=32, required=False, allow_blank=True)
+    external_id = serializers.CharField(
+        max_length=EXTERNAL_ID_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="Your own key for this person; shown in clear, so never a name or a document number.",
+    )
+
+
+class EvidenceSerializer(StrictSerializer):
+    face_session = serializers.CharField(
+        max_length=FACE_SESSION_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="The face provider's handle.",
+    )
+
+
+class VerificationRequestSerializer(StrictSerializer):
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    dealer = serializers.CharField(
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        help_text="Code or id of the dealer the person stands at.",
+    )
+    evidence = EvidenceSerializer(required=False)
+
+
+class DocumentSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    type = serializers.ChoiceField(choices=[member.value for member in DocumentType])
+    number = serializers.CharField(help_text="Masked.")
+    valid_from = serializers.DateField(allow_null=True)
+    valid_until = serializers.DateField(allow_null=True)
+    issuing_country = serializers.CharField()
+
+
+class LatestVerificationSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    status = serializers.ChoiceField(choices=VerificationStatus.choices)
+    fresh_until = serializers.DateTimeField(allow_null=True)
+
+
+class SubscriberSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    kind = serializers.ChoiceField(choices=KINDS)
+    external_id = serializers.CharField(allow_null=True)
+    name = serializers.CharField(help_text="Masked.")
+    document = DocumentSerializer()
+    verification = LatestVerificationSerializer(allow_null=True, help_text="The latest one.")
+    created_at = serializers.DateTimeField()
+
+
+class SubscriberPageSerializer(serializers.Serializer[Any]):
+    items = SubscriberSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    count = serializers.IntegerField(required=False)
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=CheckOutcome.choices)
+    code = serializers.CharField(help_text="'ok', or why not.")
+
+
+class VerificationSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    status = serializers.ChoiceField(choices=VerificationStatus.choices)
+    checks = CheckSerializer(many=True, help_text="Those of the latest run, in order.")
+    subscriber = serializers.CharField()
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    dealer = serializers.CharField(allow_null=True)
+    attempts = serializers.IntegerField()
+    next_attempt_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    decided_at = serializers.DateTimeField(allow_null=True)
+    fresh_until = serializers.DateTimeField(allow_null=True)
+
+
+def document_input(data: dict[str, Any]) -> DocumentInput:
+    return DocumentInput(
+        type=DocumentType(data["type"]),
+        number=data["number"],
+        valid_from=data.get("valid_from"),
+        valid_until=data.get("valid_until"),
+        issuing_country=data.get("issuing_country", ""),
+    )
+
+
+def subscriber(row: Subscriber) -> dict[str, Any]:
+    """`row` as the selectors load it, with documents and latest verification."""
+    latest: list[Verification] = row.latest_verification  # type: ignore[attr-defined]  # prefetched under this name
+    return {
+        "id": row.uid,
+        "kind": row.kind.lower(),
+        "external_id": row.external_id or None,
+        "name": row.name_masked,
+        "document": _document(list(row.documents.all())[-1]),
+        "verification": _latest(latest[0]) if latest else None,
+        "created_at": timestamp(row.created_at),
+    }
+
+
+def verification(row: Verification) -> dict[str, Any]:
+    """`row` as the selectors load it, with its checks."""
+    return {
+        "id": row.uid,
+        "status": row.status,
+        "checks": [
+            {"name": check.name, "outcome": check.outcome, "code": check.code} for check in row.checks.all()
+        ],
+        "subscriber": row.subscriber.uid,
+        "channel": row.channel.lower(),
+        "dealer": row.dealer.uid if row.dealer else None,
+        "attempts": row.attempts,
+        "next_attempt_at": timestamp(row.next_attempt_at),
+        "created_at": timestamp(row.created_at),
+        "decided_at": timestamp(row.decided_at),
+        "fresh_until": timestamp(row.fresh_until),
+    }
+
+
+def _document(row: IdentityDocument) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "type": row.type,
+        "number": row.number_masked,
+        "valid_from": row.valid_from,
+        "valid_until": row.valid_until,
+        "issuing_country": row.issuing_country,
+    }
+
+
+def _latest(row: Verification) -> dict[str, Any]:
+    return {"id": row.uid, "status": row.status, "fresh_until": timestamp(row.fresh_until)}

@@ -1,0 +1,159 @@
+"""Partner resources: subscribers and their verifications."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.api.partner import PartnerView
+from apps.core.api import etag, pagination, params
+from apps.core.errors import FieldError
+from apps.subscribers import errors, selectors, services
+from apps.subscribers.api import serializers
+from apps.subscribers.realname import documents
+from apps.subscribers.realname.documents import DocumentType
+from apps.subscribers.states import Channel, SubscriberKind
+
+TAGS = ["subscribers"]
+
+
+class SubscribersView(PartnerView):
+    scopes: ClassVar = {"GET": "subscribers:read", "POST": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="subscribers_list",
+        summary="Subscribers, masked, newest first",
+        tags=TAGS,
+        parameters=[
+            OpenApiParameter(
+                "document", str, description="Exact: `type:number`, e.g. `resident_id:<18 characters>`."
+            ),
+            OpenApiParameter("external_id", str, description="Exact: your own key."),
+            OpenApiParameter("limit", int, description="1 to 200, 50 when left out."),
+            OpenApiParameter("after", str, description="The `next` of the page before."),
+            OpenApiParameter("count", str, description="`exact` adds the number of all matches."),
+        ],
+        responses=serializers.SubscriberPageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        given = params.read(request, allowed=("document", "external_id"))
+        fingerprint = _fingerprint(given["document"]) if "document" in given else None
+        if fingerprint is not None:
+            # The cursor carries a digest of the filters: of the blind index, not of the number.
+            given["document"] = fingerprint.hex()
+        return pagination.page(
+            request,
+            selectors.list_subscribers(
+                actor=self.actor, fingerprint=fingerprint, external_id=given.get("external_id")
+            ),
+            serialize=serializers.subscriber,
+            filters=given,
+        )
+
+    @extend_schema(
+        operation_id="subscribers_register",
+        summary="Register a person; the same person again answers 200 with the existing subscriber, unchanged",
+        tags=TAGS,
+        request=serializers.IndividualSerializer,
+        responses={201: serializers.SubscriberSerializer, 200: serializers.SubscriberSerializer},
+    )
+    def post(self, request: Request) -> HttpResponse:
+        _refuse_organization(request.data)
+        given = serializers.IndividualSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.once(request, lambda: self._register(given.validated_data))
+
+    def _register(self, data: dict[str, Any]) -> Response:
+        subscriber, created = services.register_individual(
+            actor=self.actor,
+            operator_id=self.partner_app.operator_id,
+            name=data["name"],
+            document=serializers.document_input(data["document"]),
+            address=data.get("address", ""),
+            contact_phone=data.get("contact_phone", ""),
+            external_id=data.get("external_id", ""),
+            now=self.now,
+        )
+        body = serializers.subscriber(selectors.get_subscriber(actor=self.actor, uid=subscriber.uid))
+        location = f"/api/v1/subscribers/{subscriber.uid}"
+        return Response(body, status=201 if created else 200, headers={"Location": location})
+
+
+class SubscriberView(PartnerView):
+    scopes: ClassVar = {"GET": "subscribers:read"}
+
+    @extend_schema(
+        operation_id="subscribers_get",
+        summary="One subscriber, masked",
+        tags=TAGS,
+        responses=serializers.SubscriberSerializer,
+    )
+    def get(self, request: Request, subscriber_id: str) -> Response:
+        params.read(request, allowed=())
+        row = selectors.get_subscriber(actor=self.actor, uid=subscriber_id)
+        return etag.respond(request, serializers.subscriber(row))
+
+
+class SubscriberVerificationsView(PartnerView):
+    scopes: ClassVar = {"POST": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="verifications_request",
+        summary="Start the real-name checks; one verification of a subscriber at a time",
+        tags=TAGS,
+        request=serializers.VerificationRequestSerializer,
+        responses={202: serializers.VerificationSerializer},
+    )
+    def post(self, request: Request, subscriber_id: str) -> HttpResponse:
+        given = serializers.VerificationRequestSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.once(request, lambda: self._request(subscriber_id, given.validated_data))
+
+    def _request(self, subscriber_id: str, data: dict[str, Any]) -> Response:
+        verification = services.request_verification(
+            actor=self.actor,
+            subscriber_uid=subscriber_id,
+            channel=Channel(data["channel"].upper()),
+            dealer=data.get("dealer"),
+            face_session=data.get("evidence", {}).get("face_session"),
+            now=self.now,
+        )
+        location = f"/api/v1/verifications/{verification.uid}"
+        return Response(serializers.verification(verification), status=202, headers={"Location": location})
+
+
+class VerificationView(PartnerView):
+    scopes: ClassVar = {"GET": "subscribers:read"}
+
+    @extend_schema(
+        operation_id="verifications_get",
+        summary="One verification with its checks, in order",
+        tags=TAGS,
+        responses=serializers.VerificationSerializer,
+    )
+    def get(self, request: Request, verification_id: str) -> Response:
+        params.read(request, allowed=())
+        row = selectors.get_verification(actor=self.actor, uid=verification_id)
+        return etag.respond(request, serializers.verification(row))
+
+
+def _refuse_organization(data: Any) -> None:
+    """Said before the shape is looked at: an organization has other fields, and no document of it is accepted."""
+    if isinstance(data, Mapping) and data.get("kind") == SubscriberKind.ORGANIZATION.lower():
+        fault = FieldError(
+            "/document/type", errors.DocumentTypeNotAccepted.code, errors.DocumentTypeNotAccepted.detail
+        )
+        raise errors.DocumentTypeNotAccepted("Organizations cannot be registered yet.", errors=[fault])
+
+
+def _fingerprint(value: str) -> bytes:
+    """The blind index of `type:number`; one that nothing can have when no such document could be registered."""
+    word, separator, number = value.partition(":")
+    if not separator or word not in list(DocumentType) or not number:
+        raise params.bad("document", "Written type:number, the type one of the document types.")
+    return documents.search_fingerprint(type=DocumentType(word), number=number) or bytes(32)

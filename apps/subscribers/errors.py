@@ -1,0 +1,103 @@
+"""What this app refuses with. No detail ever repeats a name or a number."""
+
+from __future__ import annotations
+
+from apps.core.errors import Conflict, Forbidden, RuleViolation
+
+
+class DocumentInvalid(RuleViolation):
+    """The document's number or dates cannot be right; `errors` says which and why."""
+
+    code = "document_invalid"
+    detail = "The identity document is not valid."
+
+
+class DocumentTypeNotAccepted(RuleViolation):
+    """The operator's policy does not accept this type of document (or nobody can check it yet)."""
+
+    code = "document_type_not_accepted"
+    detail = "This type of document is not accepted."
+
+
+class DocumentExpired(RuleViolation):
+    code = "document_expired"
+    detail = "The identity document has expired."
+
+
+class SubscriberUnderAge(RuleViolation):
+    """Younger than the policy `realname.minimum_age` on the day of registration in China."""
+
+    code = "subscriber_under_age"
+    detail = "The person is too young to register alone."
+
+
+class NameInvalid(RuleViolation):
+    code = "name_invalid"
+    detail = "This cannot be the name on an identity document."
+
+
+class TextInvalid(RuleViolation):
+    """Address or phone number hold characters that do not belong there."""
+
+    code = "text_invalid"
+    detail = "A text holds characters that are not allowed."
+
+
+class DocumentNameConflict(Conflict):
+    """The operator has this document on file under another name.
+
+    Nothing is overwritten: otherwise whoever knows a number could rename its holder. It is told openly because the same
+    operator may ask for the document by number anyway; documents at other operators never play a part.
+    """
+
+    code = "document_name_conflict"
+    detail = "This document is registered with another name."
+
+
+class ExternalIdTaken(Conflict):
+    """Another subscriber of the operator carries this external_id."""
+
+    code = "external_id_taken"
+    detail = "Another subscriber has this external_id."
+
+
+class VerificationInProgress(Conflict):
+    """One verification at a time, so that a doubtful one cannot be outrun by asking again."""
+
+    code = "verification_in_progress"
+    detail = "A verification of this subscriber is still open."
+
+
+class EvidenceMissing(RuleViolation):
+    """The operator's policy wants a face session with each verification."""
+
+    code = "evidence_missing"
+    detail = "This operator's policy wants a face session."
+
+
+class ReviewNeedsSecondPerson(Forbidden):
+    """Nobody decides on what they entered themselves."""
+
+    code = "review_needs_second_person"
+    detail = "Somebody else must decide: you entered this subscriber or asked for this verification."
+
+
+class ReasonMissing(RuleViolation):
+    """Clear text and decisions by hand need a reason that an auditor can read."""
+
+    code = "reason_missing"
+    detail = "Give a reason of at least five characters."
+
+
+class IdentityNotVerified(RuleViolation):
+    """The subscriber has no verification that passed. Order 25 art. 10; Cybersecurity Law art. 24."""
+
+    code = "identity_not_verified"
+    detail = "The subscriber's identity has not been verified."
+
+
+class IdentityExpired(RuleViolation):
+    """The last verification that passed is too old."""
+
+    code = "identity_expired"
+    detail = "The verification of the subscriber's identity has expired."

@@ -1,0 +1,1 @@
+"""Who is asked about a person: the identity authority and the face match, behind small interfaces."""

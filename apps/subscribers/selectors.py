@@ -1,0 +1,129 @@
+"""Reading subscribers and verifications: within the actor's operator, and masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from apps.core.actor import Actor
+from apps.core.public_ids import get_by_uid
+from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.states import CheckOutcome, Standing, VerificationStatus
+
+
+def get_subscriber(*, actor: Actor, uid: str) -> Subscriber:
+    """With its documents and latest verification loaded. :raises NotFound: unknown or another operator's."""
+    return get_by_uid(_with_parts(Subscriber.objects.visible_to(actor)), uid)
+
+
+def list_subscribers(
+    *, actor: Actor, fingerprint: bytes | None = None, external_id: str | None = None
+) -> QuerySet[Subscriber]:
+    """With their documents loaded; exact filters only, documents through the blind index."""
+    found = _with_parts(Subscriber.objects.visible_to(actor))
+    if fingerprint is not None:
+        found = found.filter(documents__fingerprint=fingerprint)
+    if external_id is not None:
+        found = found.filter(external_id=external_id)
+    return found
+
+
+def get_verification(*, actor: Actor, uid: str) -> Verification:
+    """With subscriber and checks, in order. :raises NotFound: unknown or another operator's."""
+    return get_by_uid(_with_checks(Verification.objects.visible_to(actor)), uid)
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationState:
+    """How a subscriber stands at one moment, the verification that says so, and why when it did not pass."""
+
+    standing: Standing
+    verification_id: int | None = None
+    verification_uid: str | None = None
+    # The code of the check that failed or is in doubt; empty otherwise.
+    code: str = ""
+
+
+def get_verification_state(*, subscriber_id: int, now: datetime) -> VerificationState:
+    """What an order needs to know: the latest verification counts.
+
+    One still PENDING does not hide an earlier one: asking again takes nothing away. One in REVIEW does.
+    """
+    latest = list(Verification.objects.filter(subscriber_id=subscriber_id).order_by("-id")[:2])
+    if not latest:
+        return VerificationState(Standing.NONE)
+    counting = latest[0]
+    if counting.status == VerificationStatus.PENDING and len(latest) == 2 and _is_fresh(latest[1], now):
+        counting = latest[1]
+    standing = {
+        VerificationStatus.PENDING: Standing.PENDING,
+        VerificationStatus.REVIEW: Standing.REVIEW,
+        VerificationStatus.FAILED: Standing.FAILED,
+        VerificationStatus.EXPIRED: Standing.EXPIRED,
+        VerificationStatus.PASSED: Standing.PASSED_FRESH if _is_fresh(counting, now) else Standing.EXPIRED,
+    }[VerificationStatus(counting.status)]
+    code = _decisive_code(counting.pk) if standing in (Standing.FAILED, Standing.REVIEW) else ""
+    return VerificationState(standing, counting.pk, counting.uid, code)
+
+
+def get_subscriber_id_of_verification(*, verification_uid: str) -> int | None:
+    """Whose verification it is; None for an unknown one. For consumers of its event."""
+    return Verification.objects.filter(uid=verification_uid).values_list("subscriber_id", flat=True).first()
+
+
+def get_holder_fingerprint(*, subscriber_id: int) -> bytes:
+    """The fingerprint of the subscriber's latest document: what the five-cards limit counts.
+
+    :raises IdentityDocument.DoesNotExist: for an id that is no subscriber's (each has a document).
+    """
+    row = (
+        IdentityDocument.objects.filter(subscriber_id=subscriber_id)
+        .order_by("-id")
+        .values_list("fingerprint")
+        .first()
+    )
+    if row is None:
+        raise IdentityDocument.DoesNotExist
+    return bytes(row[0])
+
+
+def has_due_verifications(*, now: datetime) -> bool:
+    return Verification.objects.due(now=now).exists()
+
+
+def _is_fresh(verification: Verification, now: datetime) -> bool:
+    return (
+        verification.status == VerificationStatus.PASSED
+        and verification.fresh_until is not None
+        and verification.fresh_until > now
+    )
+
+
+def _decisive_code(verification_id: int) -> str:
+    row = (
+        VerificationCheck.objects.filter(
+            Q(outcome=CheckOutcome.FAIL) | Q(outcome=CheckOutcome.REVIEW), verification_id=verification_id
+        )
+        .order_by("position")
+        .values_list("code", flat=True)
+        .first()
+    )
+    return row or ""
+
+
+def _with_parts(subscribers: QuerySet[Subscriber]) -> QuerySet[Subscriber]:
+    latest = Verification.objects.order_by("subscriber_id", "-id").distinct("subscriber_id")
+    parts: list[Prefetch[Any]] = [
+        Prefetch("documents", IdentityDocument.objects.order_by("id")),
+        Prefetch("verifications", latest, to_attr="latest_verification"),
+    ]
+    return subscribers.prefetch_related(*parts)
+
+
+def _with_checks(verifications: QuerySet[Verification]) -> QuerySet[Verification]:
+    return verifications.select_related("subscriber", "dealer").prefetch_related(
+        Prefetch("checks", VerificationCheck.objects.order_by("position"))
+    )

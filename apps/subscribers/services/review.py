@@ -1,0 +1,53 @@
+"""Doubtful verifications: a person decides, and never the one who entered what is in doubt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from apps.core.actor import Actor, ActorKind
+from apps.core.db import operation
+from apps.core.errors import Forbidden, InvalidTransition
+from apps.core.public_ids import get_by_uid
+from apps.operators import policies
+from apps.operators.policies import PolicyKey
+from apps.subscribers import errors
+from apps.subscribers.models import Verification
+from apps.subscribers.services.reasons import checked_reason
+from apps.subscribers.services.verify import fresh_until, note_decision
+from apps.subscribers.states import VerificationStatus
+
+REVIEW = "realname.review"
+
+
+@operation
+def decide_review(
+    *, actor: Actor, verification_uid: str, passed: bool, reason: str, now: datetime
+) -> Verification:
+    """A staff member lets a verification in REVIEW pass or fail, with a reason that goes into the audit.
+
+    :raises Forbidden: not staff, or without the right `realname.review`.
+    :raises ReviewNeedsSecondPerson: the actor registered the subscriber or asked for the verification.
+    :raises ReasonMissing: no reason. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: it is not in REVIEW (any more).
+    """
+    actor.require(REVIEW)
+    if actor.kind is not ActorKind.STAFF:
+        raise Forbidden("Only a person can decide a review.")
+    written = checked_reason(reason)
+    rows = Verification.objects.visible_to(actor).select_related("subscriber", "document")
+    verification = get_by_uid(rows.select_for_update(of=("self",), no_key=True), verification_uid)
+    if f"{actor.kind}:{actor.id}" in (verification.requested_by, verification.subscriber.entered_by):
+        raise errors.ReviewNeedsSecondPerson
+    if verification.status != VerificationStatus.REVIEW:
+        raise InvalidTransition("This verification does not wait for a decision.")
+    if passed:
+        days = policies.get(
+            operator_id=verification.operator_id, key=PolicyKey.VERIFICATION_FRESH_DAYS, now=now
+        )
+        verification.pass_(now=now, fresh_until=fresh_until(verification, days=days, now=now))
+    else:
+        verification.fail(now=now)
+    note_decision(
+        actor=actor, verification=verification, before=VerificationStatus.REVIEW, reason=written, now=now
+    )
+    return verification

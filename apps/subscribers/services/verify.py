@@ -1,0 +1,392 @@
+"""Verifications: asked for, claimed by a worker, checked without a transaction, recorded behind a fence.
+
+A worker that dies keeps nothing: its lease ends and the sweep offers the verification again. One that comes back late
+holds an old token and can record nothing. Running twice is harmless, the providers are only asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+
+from apps.audit import services as audit
+from apps.core import dispatch
+from apps.core.actor import Actor
+from apps.core.db import operation, outside_transaction, use_case
+from apps.core.errors import FieldError
+from apps.core.public_ids import get_by_uid
+from apps.core.sealing import SealBroken
+from apps.events import services as events
+from apps.operators import policies
+from apps.operators import services as operators
+from apps.operators.calendar import CHINA, china_date
+from apps.operators.policies import PolicyKey
+from apps.operators.states import Validity
+from apps.subscribers import errors, selectors
+from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.realname import checks, text
+from apps.subscribers.realname.checks import Finding, Rules, Subject
+from apps.subscribers.realname.providers import http
+from apps.subscribers.realname.providers.base import Providers
+from apps.subscribers.services.register import require_register
+from apps.subscribers.states import Channel, CheckOutcome, VerificationStatus
+
+logger = logging.getLogger(__name__)
+
+# Two providers of at most 8 s each, and two rounds of the pool, stay well inside the lease.
+CLAIM_LIMIT = 32
+THREADS = 16
+LEASE = timedelta(seconds=60)
+RUN_FOR = timedelta(seconds=20)
+FIRST_BACK_OFF = timedelta(seconds=1)
+LONGEST_BACK_OFF = timedelta(minutes=10)
+FACE_SESSION_CHARACTERS = 128
+
+
+@operation
+def request_verification(
+    *,
+    actor: Actor,
+    subscriber_uid: str,
+    channel: Channel,
+    now: datetime,
+    dealer: str | None = None,
+    face_session: str | None = None,
+) -> Verification:
+    """Puts a verification of the subscriber's latest document in the queue: PENDING, due at once.
+
+    `dealer` is a code or public id, `face_session` the face provider's handle of the live session.
+
+    :raises NotFound: the subscriber is unknown or another operator's.
+    :raises VerificationInProgress: one is still open. :raises DealerNotAllowed: as operators says.
+    :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session.
+    :raises TextInvalid: the face session is not one. :raises Forbidden: staff without `subscribers.register`.
+    """
+    require_register(actor)
+    session = face_session or ""
+    # Two requests at once for one subscriber: the second waits here and then sees the first.
+    subscriber = get_by_uid(
+        Subscriber.objects.visible_to(actor).select_for_update(no_key=True), subscriber_uid
+    )
+    if Verification.objects.filter(subscriber=subscriber).open().exists():
+        raise errors.VerificationInProgress
+    document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
+    _check_face_session(session, subscriber, document, now)
+    acting = None
+    if dealer:
+        acting = operators.require_dealer(
+            operator_id=subscriber.operator_id, dealer_code_or_uid=dealer, now=now
+        )
+    verification = Verification.objects.create(
+        operator_id=subscriber.operator_id,
+        subscriber=subscriber,
+        document=document,
+        channel=channel,
+        dealer=acting,
+        face_session=session,
+        requested_by=f"{actor.kind}:{actor.id}",
+        status=VerificationStatus.PENDING,
+        next_attempt_at=now,
+        created_at=now,
+    )
+    audit.record(
+        actor=actor,
+        action="verification.request",
+        target_type="verification",
+        target_id=verification.uid,
+        operator_id=verification.operator_id,
+        after={"status": verification.status, "subscriber": subscriber.uid, "channel": channel},
+        now=now,
+    )
+    dispatch.after_commit("subscribers.run_verifications")
+    return verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A verification in one worker's hands; `token` is what recording it will be asked for."""
+
+    verification_id: int
+    uid: str
+    operator_id: int
+    token: int
+    attempts: int
+    fresh_days: int
+    # None when the sealed identity does not open.
+    subject: Subject | None = field(repr=False)
+
+
+@use_case
+def claim_due_verifications(
+    *, now: datetime, limit: int = CLAIM_LIMIT, lease: timedelta = LEASE
+) -> list[Claim]:
+    """Takes up to `limit` due verifications that nobody holds, longest due first; each attempt is counted here.
+
+    Concurrent callers get different ones and never wait for each other.
+    """
+    rows = list(
+        Verification.objects.due(now=now)
+        .select_related("subscriber", "document", "dealer")
+        .select_for_update(skip_locked=True, of=("self",), no_key=True)
+        .order_by("next_attempt_at", "id")[:limit]
+    )
+    rules = {operator_id: _rules(operator_id, now) for operator_id in {row.operator_id for row in rows}}
+    Verification.objects.claim(rows, lease_until=now + lease)
+    return [_claim(row, *rules[row.operator_id], now) for row in rows]
+
+
+@outside_transaction
+def run_checks(
+    *, claims: Sequence[Claim], providers: Providers, threads: int = THREADS
+) -> Iterator[tuple[Claim, tuple[Finding, ...]]]:
+    """Runs the checks of all claims side by side and yields each as it is done. The threads touch no database."""
+    return _run_checks(claims, providers, threads)
+
+
+@use_case
+def record_verification(
+    *, actor: Actor, claim: Claim, findings: Sequence[Finding], now: datetime
+) -> Verification | None:
+    """Records what a claimed run found: PASSED, FAILED or REVIEW with audit and event, or PENDING again with back-off.
+
+    Returns None and changes nothing when the claim is no longer the latest, or somebody decided meanwhile.
+    """
+    verification = (
+        Verification.objects.select_related("subscriber", "document")
+        .select_for_update(of=("self",), no_key=True)
+        .filter(pk=claim.verification_id, token=claim.token, status=VerificationStatus.PENDING)
+        .first()
+    )
+    if verification is None:
+        logger.warning(
+            "verification not recorded: fenced", extra={"verification": claim.uid, "token": claim.token}
+        )
+        return None
+    _store_findings(verification, findings, now)
+    verdict = checks.verdict(findings)
+    if verdict == CheckOutcome.UNAVAILABLE:
+        verification.put_off(next_attempt_at=now + back_off(claim.attempts, spread=random.random()))  # noqa: S311
+        return verification
+    if verdict == CheckOutcome.PASS:
+        verification.pass_(now=now, fresh_until=fresh_until(verification, days=claim.fresh_days, now=now))
+    elif verdict == CheckOutcome.FAIL:
+        verification.fail(now=now)
+    else:
+        verification.to_review()
+    note_decision(actor=actor, verification=verification, before=VerificationStatus.PENDING, now=now)
+    return verification
+
+
+def run_due_verifications(
+    *, clock: Callable[[], datetime], providers: Providers | None = None, limit: int = CLAIM_LIMIT
+) -> int:
+    """Claims, checks and records until nothing is due or the time for one task is up; returns how many were recorded.
+
+    `limit` is how many are claimed at once. What is left when time is up gets another nudge.
+    """
+    asked = providers or http.configured()
+    started = clock()
+    recorded = 0
+    while claims := claim_due_verifications(now=clock(), limit=limit):
+        for claim, findings in run_checks(claims=claims, providers=asked):
+            actor = Actor.system("subscribers.run_verifications", operator_id=claim.operator_id)
+            verification = record_verification(actor=actor, claim=claim, findings=findings, now=clock())
+            recorded += verification is not None
+        if clock() - started > RUN_FOR:
+            dispatch.now("subscribers.run_verifications")
+            break
+    return recorded
+
+
+def sweep(*, now: datetime) -> bool:
+    """Nudges the workers when verifications are due: nudges that were lost, back-offs that ended, workers that died."""
+    if not selectors.has_due_verifications(now=now):
+        return False
+    dispatch.now("subscribers.run_verifications")
+    return True
+
+
+@use_case
+def expire_verifications(*, actor: Actor, now: datetime, limit: int = 500) -> int:
+    """Turns up to `limit` PASSED verifications whose freshness has ended into EXPIRED; returns how many."""
+    rows = list(
+        Verification.objects.visible_to(actor)
+        .select_for_update(skip_locked=True, no_key=True)
+        .filter(status=VerificationStatus.PASSED, fresh_until__lte=now)
+        .order_by("fresh_until", "id")[:limit]
+    )
+    for verification in rows:
+        verification.expire()
+        audit.record(
+            actor=actor,
+            action="verification.expire",
+            target_type="verification",
+            target_id=verification.uid,
+            operator_id=verification.operator_id,
+            before={"status": VerificationStatus.PASSED},
+            after={"status": verification.status},
+            now=now,
+        )
+    return len(rows)
+
+
+_ACTIONS = {
+    VerificationStatus.PASSED: "verification.pass",
+    VerificationStatus.FAILED: "verification.fail",
+    VerificationStatus.REVIEW: "verification.review",
+}
+
+
+def note_decision(
+    *, actor: Actor, verification: Verification, before: VerificationStatus, now: datetime, reason: str = ""
+) -> None:
+    """The audit row and the event of a step that a verification has just taken; call it in the same transaction."""
+    status = VerificationStatus(verification.status)
+    audit.record(
+        actor=actor,
+        action=_ACTIONS[status],
+        target_type="verification",
+        target_id=verification.uid,
+        operator_id=verification.operator_id,
+        before={"status": before},
+        after={"status": status},
+        reason=reason,
+        now=now,
+    )
+    events.publish(
+        type="verification.completed",
+        operator_id=verification.operator_id,
+        subject=verification.uid,
+        data={"subscriber": verification.subscriber.uid, "before": before, "status": status},
+        now=now,
+    )
+
+
+def back_off(attempts: int, *, spread: float) -> timedelta:
+    """How long to wait after that many attempts: doubling up to a cap, of which `spread` (0 to 1) keeps half to all."""
+    longest = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * (1 << min(attempts - 1, 20)))
+    return longest * (0.5 + spread / 2)
+
+
+def fresh_until(verification: Verification, *, days: int, now: datetime) -> datetime:
+    """Until when a pass of now counts: policy's days, but never beyond the document's last day in China."""
+    until = now + timedelta(days=days)
+    last_day = verification.document.valid_until
+    if last_day is None:
+        return until
+    return min(until, datetime.combine(last_day + timedelta(days=1), time.min, CHINA))
+
+
+def _check_face_session(
+    session: str, subscriber: Subscriber, document: IdentityDocument, now: datetime
+) -> None:
+    if not session:
+        if policies.get(operator_id=subscriber.operator_id, key=PolicyKey.FACE_EVIDENCE_REQUIRED, now=now):
+            fault = FieldError(
+                "/evidence/face_session", errors.EvidenceMissing.code, errors.EvidenceMissing.detail
+            )
+            raise errors.EvidenceMissing(errors=[fault])
+        return
+    # It is stored in clear: nobody's number or name may hide in it.
+    personal = document.open_number() in session.upper() or subscriber.open_name() in session
+    if personal or len(session) > FACE_SESSION_CHARACTERS or text.has_refused(session):
+        detail = (
+            f"The provider's handle: at most {FACE_SESSION_CHARACTERS} visible characters, nothing personal."
+        )
+        raise errors.TextInvalid(
+            errors=[FieldError("/evidence/face_session", errors.TextInvalid.code, detail)]
+        )
+
+
+def _rules(operator_id: int, now: datetime) -> tuple[Rules, int]:
+    found = policies.get_many(
+        operator_id=operator_id,
+        keys=(
+            PolicyKey.ACCEPTED_DOCUMENT_TYPES,
+            PolicyKey.MINIMUM_AGE,
+            PolicyKey.FACE_EVIDENCE_REQUIRED,
+            PolicyKey.VERIFICATION_FRESH_DAYS,
+        ),
+        now=now,
+    )
+    rules = Rules(
+        accepted_document_types=frozenset(found[PolicyKey.ACCEPTED_DOCUMENT_TYPES]),
+        minimum_age=found[PolicyKey.MINIMUM_AGE],
+        face_session_required=found[PolicyKey.FACE_EVIDENCE_REQUIRED],
+    )
+    return rules, found[PolicyKey.VERIFICATION_FRESH_DAYS]
+
+
+def _claim(verification: Verification, rules: Rules, fresh_days: int, now: datetime) -> Claim:
+    return Claim(
+        verification_id=verification.pk,
+        uid=verification.uid,
+        operator_id=verification.operator_id,
+        token=verification.token,
+        attempts=verification.attempts,
+        fresh_days=fresh_days,
+        subject=_subject(verification, rules, now),
+    )
+
+
+def _subject(verification: Verification, rules: Rules, now: datetime) -> Subject | None:
+    subscriber, document, dealer = verification.subscriber, verification.document, verification.dealer
+    try:
+        name, number = subscriber.open_name(), document.open_number()
+    except SealBroken:
+        logger.error("sealed identity does not open", extra={"verification": verification.uid})
+        return None
+    return Subject(
+        request_id=f"{verification.uid}-{verification.attempts}",
+        name=name,
+        document_type=document.type,
+        document_number=number,
+        valid_from=document.valid_from,
+        valid_until=document.valid_until,
+        channel=verification.channel,
+        face_session=verification.face_session,
+        dealer_may_act=None if dealer is None else dealer.validity(now=now) is Validity.VALID,
+        today=china_date(now),
+        rules=rules,
+    )
+
+
+def _run_checks(
+    claims: Sequence[Claim], providers: Providers, threads: int
+) -> Iterator[tuple[Claim, tuple[Finding, ...]]]:
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="realname") as pool:
+        running = {pool.submit(_run_one, claim, providers): claim for claim in claims}
+        for done in as_completed(running):
+            yield running[done], done.result()
+
+
+def _run_one(claim: Claim, providers: Providers) -> tuple[Finding, ...]:
+    if claim.subject is None:
+        return (Finding("identity", CheckOutcome.UNAVAILABLE, "identity_unreadable"),)
+    return checks.run(claim.subject, providers)
+
+
+def _store_findings(verification: Verification, findings: Sequence[Finding], now: datetime) -> None:
+    """The latest run replaces the one before, position by position."""
+    VerificationCheck.objects.bulk_create(
+        [
+            VerificationCheck(
+                verification=verification,
+                position=position,
+                name=finding.name,
+                outcome=finding.outcome,
+                code=finding.code,
+                provider=finding.provider,
+                checked_at=now,
+            )
+            for position, finding in enumerate(findings, start=1)
+        ],
+        update_conflicts=True,
+        unique_fields=["verification", "position"],
+        update_fields=["name", "outcome", "code", "provider", "checked_at"],
+    )
+    VerificationCheck.objects.filter(verification=verification, position__gt=len(findings)).delete()

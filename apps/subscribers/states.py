@@ -1,0 +1,66 @@
+"""The words of this app, and the steps a verification may take."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from apps.core.states import StateMachine
+
+
+class SubscriberKind(models.TextChoices):
+    """ORGANIZATION is known to the model; nobody can register one yet (its document types are not accepted)."""
+
+    INDIVIDUAL = "INDIVIDUAL"
+    ORGANIZATION = "ORGANIZATION"
+
+
+class Channel(models.TextChoices):
+    """Where the person stands before us: at a counter with a card reader, or live on video (MIIT 2016, item 452)."""
+
+    IN_STORE = "IN_STORE"
+    ONLINE_VIDEO = "ONLINE_VIDEO"
+
+
+class VerificationStatus(models.TextChoices):
+    PENDING = "PENDING"
+    REVIEW = "REVIEW"
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+
+
+class CheckOutcome(models.TextChoices):
+    """UNAVAILABLE is no answer at all: it holds the verification back and never counts as a pass."""
+
+    PASS = "PASS"  # noqa: S105 - an outcome
+    FAIL = "FAIL"
+    REVIEW = "REVIEW"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Standing(models.TextChoices):
+    """How a subscriber stands with the real-name rule at one moment: what an order asks before it goes on."""
+
+    NONE = "NONE"
+    PENDING = "PENDING"
+    REVIEW = "REVIEW"
+    PASSED_FRESH = "PASSED_FRESH"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+
+
+# A verification is never reopened: whoever failed or expired starts a new one.
+VERIFICATION = StateMachine(
+    "verification",
+    {
+        VerificationStatus.PENDING: {
+            VerificationStatus.PASSED,
+            VerificationStatus.FAILED,
+            VerificationStatus.REVIEW,
+        },
+        VerificationStatus.REVIEW: {VerificationStatus.PASSED, VerificationStatus.FAILED},
+        VerificationStatus.PASSED: {VerificationStatus.EXPIRED},
+        VerificationStatus.FAILED: set(),
+        VerificationStatus.EXPIRED: set(),
+    },
+)

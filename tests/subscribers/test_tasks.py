@@ -1,0 +1,108 @@
+"""The tasks: thin, nameless, safe to run at any time; driven against the simulator's second face."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from pytest_django import Settings
+
+from apps.core import clock
+from apps.operators.models import VirtualOperator
+from apps.subscribers import tasks
+from apps.subscribers.models import Verification, VerificationCheck
+from tests import simulator
+from tests.factories.subscribers import given_subscriber, given_verification, resident_number
+from tests.subscribers.conftest import Nudges
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with simulator.running_simulator() as url:
+        yield url
+
+
+@pytest.fixture
+def simulated(base_url: str, settings: Settings) -> None:
+    """The settings point at the simulator."""
+    settings.REALNAME_AUTHORITY_URL = f"{base_url}/realname/authority"
+    settings.REALNAME_FACE_URL = f"{base_url}/realname/face"
+    settings.REALNAME_TOKEN = simulator.REALNAME_TOKEN
+
+
+MAGIC = [
+    ("110101", "PASSED", ("face_match", "ok")),
+    ("700001", "PASSED", ("face_match", "ok")),
+    ("700002", "FAILED", ("authority_match", "name_mismatch")),
+    ("700003", "FAILED", ("face_match", "face_mismatch")),
+    ("700004", "REVIEW", ("face_match", "face_uncertain")),
+    ("700005", "PENDING", ("authority_match", "provider_unavailable")),
+    ("700007", "FAILED", ("authority_match", "document_void")),
+]
+
+
+def test_every_magic_number_ends_as_promised(
+    simulated: None, operator: VirtualOperator, now: datetime
+) -> None:
+    started = {
+        area: given_verification(
+            subscriber=given_subscriber(operator=operator, now=now, number=resident_number(area)), now=now
+        )
+        for area, _, _ in MAGIC
+    }
+
+    tasks.run_verifications()
+
+    found = {row.pk: row.status for row in Verification.objects.all()}
+    assert {area: found[row.pk] for area, row in started.items()} == {
+        area: status for area, status, _ in MAGIC
+    }
+    for area, _, last in MAGIC:
+        checks = VerificationCheck.objects.filter(verification=started[area]).order_by("-position")
+        assert checks.values_list("name", "code").first() == last
+
+
+def test_an_authority_that_comes_back(simulated: None, operator: VirtualOperator, now: datetime) -> None:
+    number = resident_number("700006")
+    given_verification(subscriber=given_subscriber(operator=operator, now=now, number=number), now=now)
+
+    until = time.monotonic() + 20
+    while Verification.objects.get().status == "PENDING" and time.monotonic() < until:
+        tasks.run_verifications()
+        time.sleep(0.1)
+
+    stored = Verification.objects.get()
+    assert (stored.status, stored.attempts) == ("PASSED", 3)
+
+
+def test_an_authority_that_is_not_there(
+    settings: Settings, closed_port: int, operator: VirtualOperator, now: datetime
+) -> None:
+    settings.REALNAME_AUTHORITY_URL = f"http://127.0.0.1:{closed_port}/realname/authority"
+    given_verification(subscriber=given_subscriber(operator=operator, now=now), now=now)
+
+    tasks.run_verifications(from_a_later_version="ignored")
+
+    assert Verification.objects.get().status == "PENDING"
+
+
+def test_the_sweep_nudges(operator: VirtualOperator, now: datetime, nudges: Nudges) -> None:
+    tasks.sweep()
+    assert nudges() == []
+
+    given_verification(subscriber=given_subscriber(operator=operator, now=now), now=now)
+    tasks.sweep()
+    assert nudges() == ["subscribers.run_verifications"]
+
+
+def test_old_passes_expire(operator: VirtualOperator, now: datetime) -> None:
+    verification = given_verification(subscriber=given_subscriber(operator=operator, now=now), now=now)
+    verification.pass_(now=now - timedelta(days=2), fresh_until=clock.now() - timedelta(days=1))
+
+    tasks.expire_verifications()
+
+    assert Verification.objects.get().status == "EXPIRED"
