@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class LinesConfig(AppConfig):
+    name = "apps.lines"

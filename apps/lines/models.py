@@ -1,0 +1,188 @@
+"""Tables of lines and of what belongs to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import OuterRef, Q, Subquery
+
+from apps.core.public_ids import MalformedId, PublicIdField
+from apps.core.tenancy import TenantQuerySet
+from apps.lines.states import LINE, LineStatus, SuspensionKind
+
+
+class Plan(models.Model):
+    """What a subscriber can order from one operator on one host carrier's network."""
+
+    uid = PublicIdField(prefix="pln")
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    host_carrier = models.ForeignKey("operators.HostCarrier", on_delete=models.PROTECT)
+    # Also what the carrier calls it.
+    code = models.CharField(max_length=32)
+    name = models.CharField(max_length=100)
+    monthly_fee = models.DecimalField(max_digits=10, decimal_places=2)
+    is_orderable = models.BooleanField(default=True)
+
+    objects = TenantQuerySet["Plan"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["operator", "code"], name="plan_code_unique"),
+            models.CheckConstraint(condition=Q(monthly_fee__gte=0), name="plan_fee_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})"
+
+
+class LineQuerySet(TenantQuerySet["Line"]):
+    def with_fittings(self) -> Self:
+        """Adds `number` (as it is dialled in China) and `iccid`: those the line holds, or held last."""
+        numbers = NumberAssignment.objects.filter(line=OuterRef("pk")).order_by("-id").values("number_id")[:1]
+        cards = SimAssignment.objects.filter(line=OuterRef("pk")).order_by("-id").values("sim__iccid")[:1]
+        return self.annotate(number=Subquery(numbers), iccid=Subquery(cards))
+
+    def search(self, text: str) -> Self:
+        """By whole line id, number (with or without +86) or ICCID; whatever else it is finds nothing."""
+        digits = text.removeprefix("+86")
+        if text.startswith("lin_"):
+            try:
+                return self.filter(uid=text)
+            except MalformedId:
+                return self.none()
+        if digits.isascii() and digits.isdigit() and len(digits) in (11, 13):
+            return self.filter(number_assignments__number_id=int(digits)).distinct()
+        if 19 <= len(text) <= 20:
+            return self.filter(sim_assignments__sim__iccid=text.upper()).distinct()
+        return self.none()
+
+
+class Line(models.Model):
+    """One mobile service: PENDING until the host carrier has it, TERMINATED for ever after."""
+
+    uid = PublicIdField(prefix="lin")
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    subscriber = models.ForeignKey("subscribers.Subscriber", on_delete=models.PROTECT)
+    host_carrier = models.ForeignKey("operators.HostCarrier", on_delete=models.PROTECT)
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
+    dealer = models.ForeignKey("operators.Dealer", on_delete=models.PROTECT, null=True, blank=True)
+    status = models.CharField(max_length=10, choices=LineStatus, default=LineStatus.PENDING)
+    suspension_kind = models.CharField(max_length=7, choices=SuspensionKind, null=True, blank=True)  # noqa: DJ001
+    created_at = models.DateTimeField()
+    activated_at = models.DateTimeField(null=True, blank=True)
+    terminated_at = models.DateTimeField(null=True, blank=True)
+
+    objects = LineQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="line_status_matches_times",
+                condition=(
+                    Q(status="PENDING", activated_at=None, terminated_at=None, suspension_kind=None)
+                    | Q(status="ACTIVE", activated_at__isnull=False, terminated_at=None, suspension_kind=None)
+                    | Q(
+                        status="SUSPENDED",
+                        activated_at__isnull=False,
+                        terminated_at=None,
+                        suspension_kind__isnull=False,
+                    )
+                    | Q(status="TERMINATED", terminated_at__isnull=False, suspension_kind=None)
+                ),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["operator", "-uid"], name="line_operator"),
+            models.Index(fields=["subscriber"], name="line_subscriber"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    def activate(self, now: datetime) -> None:
+        """PENDING -> ACTIVE."""
+        LINE.check(self.status, LineStatus.ACTIVE)
+        self.status = LineStatus.ACTIVE
+        self.activated_at = now
+        self.save(update_fields=["status", "activated_at"])
+
+    def terminate(self, now: datetime) -> None:
+        """Any live state -> TERMINATED."""
+        LINE.check(self.status, LineStatus.TERMINATED)
+        self.status = LineStatus.TERMINATED
+        self.suspension_kind = None
+        self.terminated_at = now
+        self.save(update_fields=["status", "suspension_kind", "terminated_at"])
+
+
+class Assignment(models.Model):
+    """What a line holds from `assigned_at` until `released_at` (exclusive, null while it lasts)."""
+
+    assigned_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class NumberAssignment(Assignment):
+    """Who had which number when."""
+
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="number_assignments")
+    number = models.ForeignKey("numbering.PhoneNumber", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["line"], condition=Q(released_at=None), name="one_live_number_per_line"
+            ),
+            models.UniqueConstraint(
+                fields=["number"], condition=Q(released_at=None), name="one_live_line_per_number"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number_id} at {self.line_id}"
+
+
+class SimAssignment(Assignment):
+    """Which SIM served which line when."""
+
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="sim_assignments")
+    sim = models.ForeignKey("sims.SimCard", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["line"], condition=Q(released_at=None), name="one_live_sim_per_line"
+            ),
+            models.UniqueConstraint(
+                fields=["sim"], condition=Q(released_at=None), name="one_live_line_per_sim"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sim_id} at {self.line_id}"
+
+
+class HolderSlot(models.Model):
+    """One of the places a person may fill at one operator; the row exists while it is filled.
+
+    Unique (operator, fingerprint, slot): two orders at once can never both take the last place.
+    """
+
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    fingerprint = models.BinaryField(max_length=32)
+    slot = models.PositiveSmallIntegerField()
+    line = models.OneToOneField(Line, on_delete=models.PROTECT, null=True, related_name="holder_slot")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["operator", "fingerprint", "slot"], name="holder_slot_unique"),
+            models.CheckConstraint(condition=Q(slot__gte=1), name="holder_slot_from_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.slot}"

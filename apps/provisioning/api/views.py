@@ -1,0 +1,143 @@
+"""POST and GET /orders, GET /orders/{id}, POST /orders/{id}/cancel."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.api.partner import PartnerView
+from apps.core.api import etag, params
+from apps.core.api.pagination import page
+from apps.numbering.services import NumberCriteria
+from apps.provisioning import selectors, services
+from apps.provisioning.api.serializers import (
+    ORDER_SERIALIZERS,
+    OrderListSerializer,
+    OrderSerializer,
+    OrderTypeSerializer,
+    show_order,
+)
+from apps.provisioning.models import ServiceOrder
+from apps.provisioning.states import OrderStatus, OrderType
+
+_ORDER_REQUEST = PolymorphicProxySerializer(
+    "OrderRequest", {**ORDER_SERIALIZERS}, resource_type_field_name="type"
+)
+
+
+class OrderListView(PartnerView):
+    scopes = {"GET": "orders:read", "POST": "orders:write"}
+
+    @extend_schema(
+        responses=OrderListSerializer,
+        parameters=[
+            OpenApiParameter("status", str, enum=OrderStatus.values),
+            OpenApiParameter("type", str, enum=[value.lower() for value in OrderType.values]),
+            OpenApiParameter("line", str),
+            OpenApiParameter("external_id", str),
+            OpenApiParameter("created_after", datetime),
+        ],
+        tags=["orders"],
+    )
+    def get(self, request: Request) -> Response:
+        """Your operator's orders, newest first."""
+        filters = params.read(request, {"status", "type", "line", "external_id", "created_after"})
+        orders = selectors.list_orders(
+            actor=self.actor,
+            status=_one_of(filters, "status", OrderStatus.values),
+            type=_one_of(filters, "type", [value.lower() for value in OrderType.values], upper=True),
+            line_uid=filters.get("line"),
+            external_id=filters.get("external_id"),
+            created_after=_moment(filters, "created_after"),
+        )
+
+        def with_steps(rows: list[ServiceOrder]) -> list[tuple[ServiceOrder, Any]]:
+            steps = selectors.get_timelines(actor=self.actor, order_uids=[order.uid for order in rows])
+            return [(order, steps[order.uid]) for order in rows]
+
+        return page(
+            request, orders, serialize=lambda pair: show_order(*pair), filters=filters, prepare=with_steps
+        )
+
+    @extend_schema(request=_ORDER_REQUEST, responses={202: OrderSerializer}, tags=["orders"])
+    def post(self, request: Request) -> HttpResponse:
+        """Asks for an operation on a line; the answer says where to watch it."""
+        return self.once(request, lambda: self._place(request))
+
+    def _place(self, request: Request) -> Response:
+        params.read(request, ())
+        kind = OrderTypeSerializer(data=request.data)
+        kind.is_valid(raise_exception=True)
+        body = ORDER_SERIALIZERS[kind.validated_data["type"]](data=request.data)
+        body.is_valid(raise_exception=True)
+        data = dict(body.validated_data)
+        if data.pop("type") == "activate":
+            criteria = data.pop("number_criteria", None)
+            wish = services.NumberWish(
+                reservation=data.pop("reservation", None),
+                number=data.pop("number", None),
+                criteria=NumberCriteria(**criteria) if criteria else None,
+            )
+            order = services.place_activation_order(
+                actor=self.actor, operator_id=self.partner_app.operator_id, wish=wish, now=self.now, **data
+            )
+        else:
+            order = services.place_termination_order(actor=self.actor, now=self.now, **data)
+        return Response(
+            _shown(self, order.uid), status=202, headers={"Location": f"/api/v1/orders/{order.uid}"}
+        )
+
+
+class OrderView(PartnerView):
+    scopes = {"GET": "orders:read"}
+
+    @extend_schema(responses=OrderSerializer, tags=["orders"])
+    def get(self, request: Request, uid: str) -> Response:
+        """One order with its jobs and timeline, with an ETag."""
+        params.read(request, ())
+        return etag.respond(request, _shown(self, uid))
+
+
+class OrderCancelView(PartnerView):
+    scopes = {"POST": "orders:write"}
+
+    @extend_schema(request=None, responses={200: OrderSerializer}, tags=["orders"])
+    def post(self, request: Request, uid: str) -> HttpResponse:
+        """Cancels what the carrier has not been told of."""
+        return self.once(request, lambda: self._cancel(request, uid))
+
+    def _cancel(self, request: Request, uid: str) -> Response:
+        etag.require_match(request, _shown(self, uid))
+        services.cancel_order(actor=self.actor, order=uid, now=self.now)
+        return Response(_shown(self, uid))
+
+
+def _shown(view: PartnerView, uid: str) -> dict[str, Any]:
+    order = selectors.get_order(actor=view.actor, uid=uid)
+    return show_order(order, selectors.get_timelines(actor=view.actor, order_uids=[order.uid])[order.uid])
+
+
+def _one_of(filters: dict[str, str], name: str, allowed: list[str], *, upper: bool = False) -> str | None:
+    value = filters.get(name)
+    if value is not None and value not in allowed:
+        raise params.bad(name, f"One of {', '.join(allowed)}.")
+    return value.upper() if value and upper else value
+
+
+def _moment(filters: dict[str, str], name: str) -> datetime | None:
+    text = filters.get(name)
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text.replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise params.bad(name, "An RFC 3339 timestamp with an offset.")
+    return moment

@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+from apps.events import consumers
+
+
+class ProvisioningConfig(AppConfig):
+    name = "apps.provisioning"
+
+    def ready(self) -> None:
+        """Held orders go on as soon as the real-name check they wait for is through."""
+        consumers.register("verification.completed", "provisioning.continue_held_orders")

@@ -1,0 +1,37 @@
+"""Why an order is refused, or a job not touched."""
+
+from apps.core.errors import Conflict, Forbidden, RuleViolation
+
+
+class IdentityNotVerified(RuleViolation):
+    code = "identity_not_verified"
+    detail = "The subscriber's real-name check has failed; a new one has to pass first."
+
+
+class IdentityExpired(RuleViolation):
+    code = "identity_expired"
+    detail = "The subscriber's real-name check is too old; a new one has to pass first."
+
+
+class LineHasOpenOrder(Conflict):
+    code = "line_has_open_order"
+    detail = "Another order for this line is still open."
+
+
+class OrderNotCancellable(Conflict):
+    code = "order_not_cancellable"
+    detail = "The order has gone too far to be cancelled."
+
+
+class JobNotRetryable(Conflict):
+    """Only a job that failed for the system's reasons can be tried again."""
+
+    code = "job_not_retryable"
+    detail = "This job cannot be tried again."
+
+
+class CallbackRefused(Forbidden):
+    """Not signed by this carrier, too old, or not in its form: nothing of it is believed or kept."""
+
+    code = "callback_refused"
+    detail = "The callback is not acceptable."

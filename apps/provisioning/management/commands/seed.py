@@ -1,0 +1,26 @@
+"""`manage.py seed`: reference data and default policies. Safe to run again; changes nothing that staff have set since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.core import clock
+from apps.core.actor import Actor
+from apps.operators.management import seeding
+
+
+class Command(BaseCommand):
+    help = "Loads host carriers, access codes, document types, the licensees of July 2018 and the default policies."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            added = seeding.load(
+                folder=settings.BASE_DIR / "seeds", actor=Actor.system("seed"), now=clock.now()
+            )
+        except seeding.SeedInvalid as error:
+            raise CommandError(str(error)) from error
+        for name, count in added.items():
+            self.stdout.write(f"{name}: {count} added")

@@ -1,0 +1,299 @@
+"""Tables of orders, jobs, attempts and callbacks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from apps.core.public_ids import MalformedId, PublicIdField
+from apps.core.tenancy import TenantQuerySet
+from apps.provisioning.states import (
+    JOB,
+    ORDER,
+    AttemptKind,
+    FailureKind,
+    JobStatus,
+    OrderStatus,
+    OrderType,
+)
+
+OPEN_ORDERS = Q(status__in=["ACKNOWLEDGED", "HELD", "IN_PROGRESS"])
+OPEN_JOBS = Q(status__in=["QUEUED", "SENDING", "ACCEPTED", "IN_DOUBT"])
+
+
+class OrderQuerySet(TenantQuerySet["ServiceOrder"]):
+    def search(self, text: str) -> Self:
+        """By whole order id, line id or the partner's own id."""
+        try:
+            if text.startswith("ord_"):
+                return self.filter(uid=text)
+            if text.startswith("lin_"):
+                return self.filter(line__uid=text)
+        except MalformedId:
+            return self.none()
+        return self.filter(external_id=text)
+
+
+class ServiceOrder(models.Model):
+    """What somebody asked for. It ends COMPLETED, FAILED or CANCELLED, and stays."""
+
+    uid = PublicIdField(prefix="ord")
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    type = models.CharField(max_length=16, choices=OrderType)
+    status = models.CharField(max_length=12, choices=OrderStatus, default=OrderStatus.ACKNOWLEDGED)
+    line = models.ForeignKey("lines.Line", on_delete=models.PROTECT, related_name="orders")
+    # The real-name check an activation stands on; looked at again before the first send.
+    verification = models.ForeignKey(
+        "subscribers.Verification", on_delete=models.PROTECT, null=True, blank=True
+    )
+    # Why it is held, failed or was cancelled: a stable code, or why a line is terminated.
+    reason = models.CharField(max_length=48, blank=True)
+    request_reason = models.CharField(max_length=32, blank=True)
+    external_id = models.CharField(max_length=64, blank=True)
+    placed_by = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    held_until = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["line"], condition=OPEN_ORDERS, name="one_open_order_per_line"),
+            models.CheckConstraint(
+                name="order_status_matches_times",
+                condition=(
+                    Q(status="HELD", held_until__isnull=False, finished_at=None)
+                    | Q(status__in=["ACKNOWLEDGED", "IN_PROGRESS"], held_until=None, finished_at=None)
+                    | Q(status="COMPLETED", held_until=None, finished_at__isnull=False)
+                    | (
+                        Q(status__in=["FAILED", "CANCELLED"], held_until=None, finished_at__isnull=False)
+                        & ~Q(reason="")
+                    )
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["operator", "-uid"], name="order_operator"),
+            models.Index(
+                fields=["operator", "external_id"], condition=~Q(external_id=""), name="order_external_id"
+            ),
+            models.Index(fields=["held_until"], condition=Q(status="HELD"), name="order_held"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    def hold(self, *, reason: str, until: datetime) -> None:
+        self._move(OrderStatus.HELD, reason=reason, held_until=until)
+
+    def start(self) -> None:
+        self._move(OrderStatus.IN_PROGRESS, reason="", held_until=None)
+
+    def complete(self, now: datetime) -> None:
+        self._move(OrderStatus.COMPLETED, reason="", finished_at=now)
+
+    def fail(self, *, reason: str, now: datetime) -> None:
+        self._move(OrderStatus.FAILED, reason=reason, held_until=None, finished_at=now)
+
+    def cancel(self, *, reason: str, now: datetime) -> None:
+        self._move(OrderStatus.CANCELLED, reason=reason, held_until=None, finished_at=now)
+
+    def _move(self, target: OrderStatus, **changes: object) -> None:
+        ORDER.check(self.status, target)
+        self.status = target
+        for field, value in changes.items():
+            setattr(self, field, value)
+        self.save(update_fields=["status", *changes])
+
+
+class JobQuerySet(TenantQuerySet["ActivationJob"]):
+    def dead_letters(self) -> Self:
+        """Jobs that wait for staff."""
+        return self.filter(status=JobStatus.FAILED, failure_kind=FailureKind.SYSTEM)
+
+    def search(self, text: str) -> Self:
+        """By whole job, order or line id, or the carrier's own reference."""
+        field = {"job": "uid", "ord": "order__uid", "lin": "line__uid"}.get(text[:3], "carrier_reference")
+        try:
+            return self.filter(**{field: text})
+        except MalformedId:
+            return self.none()
+
+
+class ActivationJob(models.Model):
+    """One operation at the host carrier. `reference` is ours, made once and sent with every attempt for life."""
+
+    uid = PublicIdField(prefix="job")
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    order = models.ForeignKey(ServiceOrder, on_delete=models.PROTECT, related_name="jobs")
+    line = models.ForeignKey("lines.Line", on_delete=models.PROTECT, related_name="jobs")
+    connection = models.ForeignKey("carriers.CarrierConnection", on_delete=models.PROTECT)
+    operation = models.CharField(max_length=16, choices=OrderType)
+    status = models.CharField(max_length=9, choices=JobStatus, default=JobStatus.QUEUED)
+    reference = models.CharField(max_length=40, unique=True)
+    carrier_reference = models.CharField(max_length=64, blank=True)
+    # Claims so far, counted when claimed, so that a job that kills its worker runs out of them too.
+    attempts = models.PositiveSmallIntegerField(default=0)
+    queries = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    # Who holds the lease writes with its token; a higher token fences the older holder out.
+    token = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    last_sent_at = models.DateTimeField(null=True, blank=True)
+    failure_kind = models.CharField(max_length=8, choices=FailureKind, blank=True)
+    error_code = models.CharField(max_length=48, blank=True)
+    error_detail = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["line"], condition=OPEN_JOBS, name="one_open_job_per_line"),
+            models.CheckConstraint(
+                name="job_status_matches_times",
+                condition=(
+                    Q(status="SENDING", lease_until__isnull=False, finished_at=None, failure_kind="")
+                    | Q(status__in=["QUEUED", "ACCEPTED", "IN_DOUBT"], finished_at=None, failure_kind="")
+                    | Q(status="SUCCEEDED", lease_until=None, finished_at__isnull=False, failure_kind="")
+                    | Q(
+                        status="FAILED",
+                        lease_until=None,
+                        finished_at__isnull=False,
+                        failure_kind__in=["BUSINESS", "SYSTEM"],
+                    )
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["connection", "next_attempt_at"],
+                condition=Q(status__in=["QUEUED", "ACCEPTED", "IN_DOUBT"]),
+                name="job_due",
+            ),
+            models.Index(fields=["lease_until"], condition=Q(status="SENDING"), name="job_leased"),
+            models.Index(fields=["operator", "-uid"], name="job_operator"),
+            models.Index(
+                fields=["operator", "finished_at"], condition=Q(failure_kind="SYSTEM"), name="job_dead_letter"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Out of attempts or misconfigured: waits for staff, and its order stays open."""
+        return self.failure_kind == FailureKind.SYSTEM
+
+    def accept(self, *, carrier_reference: str, ask_at: datetime) -> None:
+        """The carrier has it; ask for news at `ask_at` unless it calls back before."""
+        self._move(JobStatus.ACCEPTED, carrier_reference=carrier_reference, next_attempt_at=ask_at)
+
+    def succeed(self, *, carrier_reference: str, now: datetime) -> None:
+        self._move(
+            JobStatus.SUCCEEDED,
+            carrier_reference=carrier_reference or self.carrier_reference,
+            finished_at=now,
+            failure_kind="",
+            error_code="",
+            error_detail="",
+        )
+
+    def fail(self, *, kind: FailureKind, code: str, detail: str, now: datetime) -> None:
+        self._move(
+            JobStatus.FAILED, failure_kind=kind, error_code=code, error_detail=detail[:200], finished_at=now
+        )
+
+    def doubt(self, *, code: str, detail: str, ask_at: datetime) -> None:
+        """Nobody knows whether the carrier did it: ask at `ask_at`, never resend without."""
+        self._move(
+            JobStatus.IN_DOUBT,
+            error_code=code,
+            error_detail=detail[:200],
+            next_attempt_at=ask_at,
+            failure_kind="",
+            finished_at=None,
+        )
+
+    def requeue(self, *, code: str, detail: str, at: datetime) -> None:
+        """Certainly not done by the carrier: send again, with the same reference."""
+        self._move(
+            JobStatus.QUEUED,
+            error_code=code,
+            error_detail=detail[:200],
+            next_attempt_at=at,
+            failure_kind="",
+            finished_at=None,
+        )
+
+    def postpone(self, *, code: str, detail: str, at: datetime) -> None:
+        """No news: same state, ask again at `at`."""
+        self.error_code, self.error_detail, self.next_attempt_at = code, detail[:200], at
+        self.lease_until = None
+        self.save(update_fields=["error_code", "error_detail", "next_attempt_at", "lease_until"])
+
+    def _move(self, target: JobStatus, **changes: object) -> None:
+        JOB.check(self.status, target)
+        self.status = target
+        # Whoever still holds the old lease must not write after this.
+        self.token += 1
+        self.lease_until = None
+        for field, value in changes.items():
+            setattr(self, field, value)
+        self.save(update_fields=["status", "token", "lease_until", *changes])
+
+
+class JobAttempt(models.Model):
+    """One call to the carrier: written before it, completed after it. The trail of a job, one row per step."""
+
+    job = models.ForeignKey(ActivationJob, on_delete=models.PROTECT, related_name="attempt_log")
+    token = models.PositiveIntegerField()
+    kind = models.CharField(max_length=5, choices=AttemptKind)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    # ACCEPTED, SUCCEEDED, REJECTED, UNAVAILABLE, MISCONFIGURED, UNKNOWN, NOT_FOUND, IN_PROGRESS, NOT_SENT; or LOST (the
+    # worker died), OVERTAKEN (the carrier called back first), FENCED (it came back too late).
+    outcome = models.CharField(max_length=14, blank=True)
+    code = models.CharField(max_length=48, blank=True)
+    detail = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "token"], name="one_attempt_per_token")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.token}"
+
+
+class CarrierCallback(models.Model):
+    """One message a carrier sent us, stored once, as it came, before anything is done about it."""
+
+    connection = models.ForeignKey("carriers.CarrierConnection", on_delete=models.PROTECT)
+    # The carrier's event id, and the digest of the body in case it reuses ids.
+    event_id = models.CharField(max_length=80)
+    digest = models.BinaryField(max_length=32)
+    reference = models.CharField(max_length=64)
+    carrier_reference = models.CharField(max_length=64, blank=True)
+    number = models.CharField(max_length=16)
+    succeeded = models.BooleanField()
+    code = models.CharField(max_length=48, blank=True)
+    detail = models.CharField(max_length=200, blank=True)
+    body = models.BinaryField()
+    received_at = models.DateTimeField()
+    applied_at = models.DateTimeField(null=True, blank=True)
+    # APPLIED, REPEATED (nothing new), CONFLICT (contradicts what is final) or UNMATCHED (no such job).
+    outcome = models.CharField(max_length=9, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "event_id", "digest"], name="callback_stored_once"),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(applied_at=None), name="callback_waiting")]
+
+    def __str__(self) -> str:
+        return self.event_id

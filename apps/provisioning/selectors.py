@@ -1,0 +1,95 @@
+"""Reading orders and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Prefetch, QuerySet
+
+from apps.audit import selectors as audit
+from apps.audit.models import AuditEvent
+from apps.carriers.models import CarrierConnection
+from apps.core.actor import Actor
+from apps.core.public_ids import MalformedId, get_by_uid
+from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
+from apps.provisioning.states import DUE_JOB, OrderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SendingFacts:
+    """What the carrier call needs to know of an order."""
+
+    subscriber_id: int
+    plan_code: str
+    request_reason: str
+    verification_status: str | None
+
+
+def list_orders(
+    *,
+    actor: Actor,
+    status: str | None = None,
+    type: str | None = None,
+    line_uid: str | None = None,
+    external_id: str | None = None,
+    created_after: datetime | None = None,
+) -> QuerySet[ServiceOrder]:
+    """Orders the actor may see, with line and jobs loaded."""
+    orders = ServiceOrder.objects.visible_to(actor).select_related("line")
+    if status:
+        orders = orders.filter(status=status)
+    if type:
+        orders = orders.filter(type=type)
+    if external_id:
+        orders = orders.filter(external_id=external_id)
+    if created_after:
+        orders = orders.filter(created_at__gt=created_after)
+    if line_uid:
+        try:
+            orders = orders.filter(line__uid=line_uid)
+        except MalformedId:
+            orders = orders.none()
+    return orders.prefetch_related(Prefetch("jobs", ActivationJob.objects.order_by("id")))
+
+
+def get_order(*, actor: Actor, uid: str) -> ServiceOrder:
+    """:raises NotFound: unknown, malformed or of another operator."""
+    return get_by_uid(list_orders(actor=actor), uid)
+
+
+def get_timelines(*, actor: Actor, order_uids: Sequence[str]) -> dict[str, list[AuditEvent]]:
+    """Every step of these orders, oldest first: the audit trail is the timeline."""
+    timelines: dict[str, list[AuditEvent]] = {uid: [] for uid in order_uids}
+    for event in audit.list_for_target(actor=actor, target_type="order", target_ids=order_uids):
+        timelines[event.target_id].append(event)
+    return timelines
+
+
+def get_carrier_connection(*, connection_id: int) -> CarrierConnection | None:
+    """For a worker; None when it has never existed."""
+    return CarrierConnection.objects.filter(pk=connection_id).first()
+
+
+def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
+    """In one query, for any number of orders."""
+    rows = ServiceOrder.objects.filter(pk__in=set(order_ids)).values_list(
+        "pk", "line__subscriber_id", "line__plan__code", "request_reason", "verification__status"
+    )
+    return {row[0]: SendingFacts(*row[1:]) for row in rows}
+
+
+def list_connections_with_due_jobs(*, at: datetime) -> list[tuple[int, str]]:
+    """Key and host carrier's code of connections for which a worker has something to do; `at`: the database's clock."""
+    due = ActivationJob.objects.filter(status__in=DUE_JOB, next_attempt_at__lte=at)
+    return sorted(due.values_list("connection_id", "connection__host_carrier__code").distinct())
+
+
+def has_waiting_callbacks() -> bool:
+    return CarrierCallback.objects.filter(applied_at=None).exists()
+
+
+def list_subscribers_with_held_orders(*, limit: int = 500) -> list[int]:
+    held = ServiceOrder.objects.filter(status=OrderStatus.HELD).order_by("id")
+    return sorted(set(held.values_list("line__subscriber_id", flat=True)[:limit]))

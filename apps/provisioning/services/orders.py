@@ -1,0 +1,279 @@
+"""Placing and cancelling orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.audit import services as audit
+from apps.carriers import selectors as carriers
+from apps.core import dispatch
+from apps.core.actor import Actor
+from apps.core.db import operation, serialize_on, violated_constraint
+from apps.events import services as events
+from apps.lines import selectors as line_selectors
+from apps.lines import services as lines
+from apps.lines.errors import LineNotActive
+from apps.lines.models import Line
+from apps.lines.states import LineStatus
+from apps.numbering import services as numbering
+from apps.numbering.services import NumberCriteria
+from apps.operators import policies
+from apps.operators import selectors as operators
+from apps.operators import territory
+from apps.operators.policies import PolicyKey
+from apps.provisioning.errors import (
+    IdentityExpired,
+    IdentityNotVerified,
+    LineHasOpenOrder,
+    OrderNotCancellable,
+)
+from apps.provisioning.models import ActivationJob, ServiceOrder
+from apps.provisioning.selectors import get_order
+from apps.provisioning.states import FailureKind, JobStatus, OrderStatus, OrderType, drain_queue
+from apps.sims import services as sims
+from apps.subscribers import selectors as subscribers
+from apps.subscribers.states import Standing
+
+# Shown as the reason of an order that waits for its real-name check.
+AWAITING_IDENTITY = "identity_not_verified"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberWish:
+    """Which number an activation takes: one of a reservation, that number, or else the next free one that fits."""
+
+    reservation: str | None = None
+    number: int | None = None
+    criteria: NumberCriteria | None = None
+
+
+@operation
+def place_activation_order(
+    *,
+    actor: Actor,
+    operator_id: int,
+    subscriber: str,
+    plan: str,
+    wish: NumberWish,
+    iccid: str | None = None,
+    dealer: str | None = None,
+    external_id: str = "",
+    now: datetime,
+) -> ServiceOrder:
+    """Opens a line for a subscriber: takes a holder slot, a number and a SIM, and queues the carrier job.
+
+    All or nothing: a refusal leaves nothing behind. Without a passed and fresh real-name check the order is HELD with
+    everything it took, and goes on by itself when the check passes (cybersecurity law art. 24: no identity, no
+    service).
+
+    :raises NotFound: no such subscriber or reservation of this operator.
+    :raises LicenceNotValid, AgreementNotValid: the operator may not sell on this carrier today, or not in this area.
+    :raises IdentityNotVerified, IdentityExpired: the last check failed, or is too old.
+    :raises HolderLimitReached, PlanNotAvailable, DealerNotAllowed, NumberNotAvailable, ReservationExpired:
+    :raises SimNotAvailable, SimWrongCarrier:
+    """
+    person = subscribers.get_subscriber(actor=actor, uid=subscriber)
+    ordered_plan = line_selectors.get_orderable_plan(actor=actor, operator_id=operator_id, plan=plan)
+    carrier_id = ordered_plan.host_carrier_id
+    licence = operators.require_valid_licence(operator_id=operator_id, now=now)
+    agreement = operators.require_valid_agreement(
+        operator_id=operator_id, host_carrier_id=carrier_id, now=now
+    )
+    seller = (
+        operators.require_dealer(operator_id=operator_id, dealer_code_or_uid=dealer, now=now)
+        if dealer
+        else None
+    )
+    carriers.get_connection(operator_id=operator_id, host_carrier_id=carrier_id)
+    verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
+    if verification.standing is Standing.FAILED:
+        raise IdentityNotVerified
+    if verification.standing is Standing.EXPIRED:
+        raise IdentityExpired
+
+    slot_id = lines.take_holder_slot(
+        operator_id=operator_id,
+        fingerprint=subscribers.get_holder_fingerprint(subscriber_id=person.pk),
+        limit=policies.get(operator_id=operator_id, key=PolicyKey.HOLDER_LIMIT, now=now),
+    )
+    number = numbering.take_number(
+        actor=actor,
+        operator_id=operator_id,
+        host_carrier_id=carrier_id,
+        number=wish.number,
+        reservation_uid=wish.reservation,
+        criteria=wish.criteria,
+        now=now,
+    )
+    # Only now is it known where the line is at home, and the papers must cover that place too.
+    province, city = number.range.home_province, number.range.home_city
+    operators.require_valid_licence(operator_id=operator_id, now=now, area=territory.area(province, city))
+    operators.require_valid_agreement(
+        operator_id=operator_id, host_carrier_id=carrier_id, now=now, province=province, city=city
+    )
+    sim = sims.take_sim(
+        actor=actor, operator_id=operator_id, host_carrier_id=carrier_id, iccid=iccid, now=now
+    )
+    line = lines.open_line(
+        actor=actor,
+        operator_id=operator_id,
+        subscriber=person,
+        plan=ordered_plan,
+        number=number,
+        sim=sim,
+        slot_id=slot_id,
+        dealer=seller,
+        now=now,
+    )
+    order = _create(actor, line, OrderType.ACTIVATE, external_id=external_id, request_reason="", now=now)
+    if verification.standing is Standing.PASSED_FRESH:
+        start_order(actor=actor, order=order, verification_id=verification.verification_id, now=now)
+    else:
+        hours = policies.get(operator_id=operator_id, key=PolicyKey.HELD_ORDER_HOURS, now=now)
+        order.hold(reason=AWAITING_IDENTITY, until=now + timedelta(hours=hours))
+        trace(actor, order, "order.hold", OrderStatus.ACKNOWLEDGED, now)
+        announce(order, "order.held", now)
+    return order
+
+
+@operation
+def place_termination_order(
+    *, actor: Actor, line: str, reason: str, external_id: str = "", now: datetime
+) -> ServiceOrder:
+    """Asks the host carrier to end a live line; when it has, the number goes into quarantine and the slot is free.
+
+    Allowed after the licence or agreement has ended: running lines must be able to leave.
+
+    :raises NotFound: no such line of this operator.
+    :raises LineNotActive: it is pending or terminated.
+    :raises LineHasOpenOrder: another order for it is open.
+    """
+    found = line_selectors.get_line(actor=actor, uid=line)
+    locked = Line.objects.select_for_update().get(pk=found.pk)
+    if ServiceOrder.objects.filter(line=locked, status__in=["ACKNOWLEDGED", "HELD", "IN_PROGRESS"]).exists():
+        raise LineHasOpenOrder
+    if locked.status not in (LineStatus.ACTIVE, LineStatus.SUSPENDED):
+        raise LineNotActive
+    order = _create(
+        actor, locked, OrderType.TERMINATE, external_id=external_id, request_reason=reason, now=now
+    )
+    start_order(actor=actor, order=order, verification_id=None, now=now)
+    return order
+
+
+@operation
+def start_order(
+    *, actor: Actor, order: ServiceOrder, verification_id: int | None, now: datetime
+) -> ActivationJob:
+    """ACKNOWLEDGED or HELD -> IN_PROGRESS with a QUEUED job and a nudge for the workers; the caller holds the order."""
+    before = order.status
+    if verification_id is not None:
+        order.verification_id = verification_id
+        order.save(update_fields=["verification_id"])
+    order.start()
+    connection = carriers.get_connection(
+        operator_id=order.operator_id, host_carrier_id=order.line.host_carrier_id
+    )
+    job = ActivationJob(
+        operator_id=order.operator_id,
+        order=order,
+        line_id=order.line_id,
+        connection=connection,
+        operation=order.type,
+        status=JobStatus.QUEUED,
+        created_at=now,
+        next_attempt_at=now,
+    )
+    # The job's own id: unique for ever, and never reused, not even after a restore (reliability 2.2 row 30).
+    job.reference = job.uid
+    job.save()
+    trace(actor, order, "order.start", before, now)
+    dispatch.after_commit(
+        "provisioning.drain", queue=drain_queue(connection.host_carrier.code), connection_id=connection.pk
+    )
+    return job
+
+
+@operation
+def cancel_order(*, actor: Actor, order: str, now: datetime) -> ServiceOrder:
+    """Cancels what the carrier has not been told of, and gives back everything it took.
+
+    :raises NotFound: no such order of this operator.
+    :raises OrderNotCancellable: it is finished, or a job may have reached the carrier.
+    """
+    found = get_order(actor=actor, uid=order)
+    serialize_on(f"order:{found.pk}")
+    current = ServiceOrder.objects.get(pk=found.pk)
+    if current.status not in (OrderStatus.HELD, OrderStatus.IN_PROGRESS):
+        raise OrderNotCancellable
+    if ActivationJob.objects.filter(order=current).exclude(status=JobStatus.QUEUED, attempts=0).exists():
+        raise OrderNotCancellable
+    if current.type == OrderType.ACTIVATE:
+        lines.abandon_line(actor=actor, line_id=current.line_id, reason="cancelled", now=now)
+    locked = ServiceOrder.objects.select_for_update().get(pk=found.pk)
+    before = locked.status
+    locked.cancel(reason="cancelled_by_partner" if actor.kind == "PARTNER" else "cancelled_by_staff", now=now)
+    for job in ActivationJob.objects.select_for_update().filter(order=locked).order_by("pk"):
+        # A worker may have claimed it since we looked: then the carrier may know, and the order is not cancellable.
+        if job.status != JobStatus.QUEUED or job.attempts:
+            raise OrderNotCancellable
+        job.fail(
+            kind=FailureKind.BUSINESS, code="order_cancelled", detail="Cancelled before it was sent.", now=now
+        )
+    trace(actor, locked, "order.cancel", before, now)
+    announce(locked, "order.cancelled", now)
+    return locked
+
+
+def _create(
+    actor: Actor, line: Line, order_type: OrderType, *, external_id: str, request_reason: str, now: datetime
+) -> ServiceOrder:
+    order = ServiceOrder(
+        operator_id=line.operator_id,
+        type=order_type,
+        status=OrderStatus.ACKNOWLEDGED,
+        line=line,
+        external_id=external_id,
+        request_reason=request_reason,
+        placed_by=actor.id,
+        created_at=now,
+    )
+    try:
+        with transaction.atomic():
+            order.save()
+    except IntegrityError as error:
+        if violated_constraint(error) == "one_open_order_per_line":
+            raise LineHasOpenOrder from None
+        raise
+    trace(actor, order, "order.place", None, now)
+    announce(order, "order.created", now)
+    return order
+
+
+def trace(actor: Actor, order: ServiceOrder, action: str, before: str | None, now: datetime) -> None:
+    """The audit row of one step of an order."""
+    after: dict[str, Any] = {"status": order.status}
+    if order.reason:
+        after["reason"] = order.reason
+    audit.record(
+        actor=actor,
+        action=action,
+        target_type="order",
+        target_id=order.uid,
+        operator_id=order.operator_id,
+        before={"status": before} if before else None,
+        after=after,
+        now=now,
+    )
+
+
+def announce(order: ServiceOrder, event_type: str, now: datetime) -> None:
+    """The event that partners hear of the same step."""
+    data = {"order": order.uid, "line": order.line.uid, "type": order.type.lower(), "status": order.status}
+    if order.reason:
+        data["reason"] = order.reason
+    events.publish(type=event_type, operator_id=order.operator_id, subject=order.uid, data=data, now=now)

@@ -1,0 +1,87 @@
+"""The life of an order (TMF641 words) and of a job at the host carrier."""
+
+from django.db import models
+
+from apps.core.states import StateMachine
+
+
+class OrderType(models.TextChoices):
+    ACTIVATE = "ACTIVATE"
+    TERMINATE = "TERMINATE"
+
+
+class OrderStatus(models.TextChoices):
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    HELD = "HELD"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+OPEN_ORDER = (OrderStatus.ACKNOWLEDGED, OrderStatus.HELD, OrderStatus.IN_PROGRESS)
+
+ORDER = StateMachine(
+    "order",
+    {
+        OrderStatus.ACKNOWLEDGED: {OrderStatus.HELD, OrderStatus.IN_PROGRESS},
+        OrderStatus.HELD: {OrderStatus.IN_PROGRESS, OrderStatus.FAILED, OrderStatus.CANCELLED},
+        OrderStatus.IN_PROGRESS: {OrderStatus.COMPLETED, OrderStatus.FAILED, OrderStatus.CANCELLED},
+        OrderStatus.COMPLETED: set(),
+        OrderStatus.FAILED: set(),
+        OrderStatus.CANCELLED: set(),
+    },
+)
+
+
+class JobStatus(models.TextChoices):
+    QUEUED = "QUEUED"
+    SENDING = "SENDING"
+    ACCEPTED = "ACCEPTED"
+    IN_DOUBT = "IN_DOUBT"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+# What a worker may have to touch: QUEUED is sent, ACCEPTED without news and IN_DOUBT are asked about.
+DUE_JOB = (JobStatus.QUEUED, JobStatus.ACCEPTED, JobStatus.IN_DOUBT)
+OPEN_JOB = (*DUE_JOB, JobStatus.SENDING)
+
+JOB = StateMachine(
+    "job",
+    {
+        # QUEUED -> SUCCEEDED: it was sent once, queued again, and then the carrier's answer came after all.
+        JobStatus.QUEUED: {JobStatus.SENDING, JobStatus.SUCCEEDED, JobStatus.FAILED},
+        JobStatus.SENDING: {
+            JobStatus.ACCEPTED,
+            JobStatus.SUCCEEDED,
+            JobStatus.FAILED,
+            JobStatus.QUEUED,
+            JobStatus.IN_DOUBT,
+        },
+        # ACCEPTED -> IN_DOUBT: the carrier says it has never heard of it.
+        JobStatus.ACCEPTED: {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.IN_DOUBT},
+        # Never straight to SENDING: the carrier is asked first (rule of reliability 2.0).
+        JobStatus.IN_DOUBT: {JobStatus.ACCEPTED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.QUEUED},
+        JobStatus.SUCCEEDED: set(),
+        # Only a dead letter moves on: staff queue it again, or the carrier's yes or no comes after all.
+        JobStatus.FAILED: {JobStatus.QUEUED, JobStatus.IN_DOUBT, JobStatus.SUCCEEDED, JobStatus.FAILED},
+    },
+)
+
+
+class FailureKind(models.TextChoices):
+    """BUSINESS is the carrier's final no and undoes the order; SYSTEM is a dead letter that waits for staff."""
+
+    BUSINESS = "BUSINESS"
+    SYSTEM = "SYSTEM"
+
+
+class AttemptKind(models.TextChoices):
+    SEND = "SEND"
+    QUERY = "QUERY"
+
+
+def drain_queue(carrier_code: str) -> str:
+    """The Celery queue of one host carrier: a slow carrier never delays another's jobs."""
+    return f"carrier.{carrier_code}"

@@ -1,0 +1,57 @@
+"""Celery tasks of provisioning: thin, ids only, safe to run twice at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from apps.core import clock, dispatch
+from apps.core.actor import Actor
+from apps.core.db import database_now
+from apps.provisioning import selectors, services
+from apps.provisioning.states import drain_queue
+from apps.subscribers import selectors as subscribers
+
+WORKER = Actor.system("provisioning-worker")
+
+
+@shared_task(name="provisioning.drain")
+def drain(*, connection_id: int, **_future: Any) -> None:
+    """Works off the due jobs of one carrier connection; sent to the queue of its host carrier."""
+    services.drain(actor=WORKER, connection_id=connection_id, clock=clock.now)
+
+
+@shared_task(name="provisioning.apply_callbacks")
+def apply_callbacks(**_future: Any) -> None:
+    """Applies stored carrier callbacks until none is left."""
+    while services.apply_next_callback(now=clock.now()):
+        pass
+
+
+@shared_task(name="provisioning.continue_held_orders")
+def continue_held_orders(*, subject: str, **_future: Any) -> None:
+    """Consumer of verification.completed: the orders that waited for it go on."""
+    subscriber_id = subscribers.get_subscriber_id_of_verification(verification_uid=subject)
+    if subscriber_id is not None:
+        services.continue_held_orders(actor=WORKER, subscriber_ids=[subscriber_id], now=clock.now())
+
+
+@shared_task(name="provisioning.end_held_orders")
+def end_held_orders(**_future: Any) -> None:
+    """Cancels orders that were held too long."""
+    services.end_held_orders(actor=WORKER, now=clock.now())
+
+
+@shared_task(name="provisioning.sweep")
+def sweep(**_future: Any) -> None:
+    """Finds whatever a lost message or a dead worker left behind, and nudges again."""
+    while services.expire_leases():
+        pass
+    for connection_id, carrier_code in selectors.list_connections_with_due_jobs(at=database_now()):
+        dispatch.now("provisioning.drain", queue=drain_queue(carrier_code), connection_id=connection_id)
+    if selectors.has_waiting_callbacks():
+        dispatch.now("provisioning.apply_callbacks")
+    held = selectors.list_subscribers_with_held_orders()
+    if held:
+        services.continue_held_orders(actor=WORKER, subscriber_ids=held, now=clock.now())
