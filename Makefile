@@ -1,0 +1,107 @@
+# Everything a newcomer needs; only Python 3.11 (or 3.12), git and make have to be there.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do command -v $$p && break; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes
+# Pytest's own arguments: make test ARGS="tests/numbering -x"
+ARGS ?=
+# Django settings for tools that look at the code only and connect to nothing.
+OFFLINE := DJANGO_SETTINGS_MODULE=config.settings.test \
+	DATABASE_URL=postgresql://nobody@127.0.0.1:9/nothing REDIS_URL=redis://127.0.0.1:9/0
+LOCK := uv pip compile pyproject.toml --extra embedded --generate-hashes --no-header --no-annotate \
+	--universal --python-version 3.11 --quiet
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check openapi browser lock stop clean
+
+help:
+	@echo 'make run            install, start everything, do the main job, keep serving until Ctrl-C'
+	@echo 'make run ONCE=1     the same, and stop after the main job'
+	@echo '     PORT=9000      listen there instead of 8000'
+	@echo '     DATABASE_URL=postgresql://... REDIS_URL=redis://...   use these servers instead of embedded ones'
+	@echo 'make test           all tests (ARGS="tests/numbering -x" for some)'
+	@echo 'make check          ruff, mypy, import-linter, missing migrations, OpenAPI up to date'
+	@echo 'make openapi        write docs/openapi.yaml anew'
+	@echo 'make browser        install the browser that some tests drive (Debian, as root)'
+	@echo 'make lock           resolve requirements.lock and requirements-dev.lock anew (needs uv)'
+	@echo 'make stop           end what make run left running'
+	@echo 'make clean          remove .venv, caches, and var/ with its data and secrets'
+
+run: $(VENV)/.run-installed
+	@exec $(PY) -m config.run serve $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+test: $(VENV)/.dev-installed
+	@exec $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev-installed
+	@mkdir -p var; rm -f var/openapi.yaml; failed=; \
+	step() { \
+		name=$$1; shift; \
+		if output=$$("$$@" 2>&1); then printf '  %-28s ok\n' "$$name"; \
+		else printf '  %-28s FAILED\n%s\n' "$$name" "$$output"; failed="$$failed [$$name]"; fi; \
+	}; \
+	export $(OFFLINE); \
+	step 'ruff check' $(PY) -m ruff check .; \
+	step 'ruff format --check' $(PY) -m ruff format --check .; \
+	step 'mypy' $(PY) -m mypy; \
+	step 'import-linter' $(PY) $(VENV)/bin/lint-imports --no-cache; \
+	step 'missing migrations' $(PY) manage.py makemigrations --check --dry-run; \
+	step 'OpenAPI generates' $(PY) manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml; \
+	step 'OpenAPI up to date' diff -u docs/openapi.yaml var/openapi.yaml; \
+	if [ -n "$$failed" ]; then echo "kaihu: failed:$$failed" >&2; exit 1; fi
+
+openapi: $(VENV)/.dev-installed
+	@mkdir -p docs
+	@$(OFFLINE) $(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+browser:
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo '  Installing chromium'; \
+		log=$$(mktemp); \
+		if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+			chromium fonts-wqy-zenhei; } >"$$log" 2>&1; \
+		then rm -f "$$log"; else cat "$$log" >&2; exit 1; fi; \
+	else \
+		echo 'kaihu: the browser tests need chromium: sudo apt-get install chromium fonts-wqy-zenhei' >&2; exit 2; \
+	fi
+
+lock:
+	@command -v uv >/dev/null || { echo 'kaihu: make lock needs uv: pip install uv' >&2; exit 2; }
+	@$(LOCK) -o requirements.lock
+	@$(LOCK) --group dev -o requirements-dev.lock
+
+stop:
+	@if [ -x $(PY) ] && [ -d var ]; then $(PY) -m config.run stop; else echo '  Nothing runs.'; fi
+
+clean:
+	@for home in var var/test*; do \
+		if [ -x $(PY) ] && [ -d "$$home" ]; then $(PY) -m config.run stop --delete-data --var "$$home" >/dev/null; fi; \
+	done
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@[ -n '$(PYTHON)' ] && command -v '$(PYTHON)' >/dev/null || { \
+		echo 'kaihu: Python 3.11 is needed and was not found; say where it is: make PYTHON=/path/to/python3.11 ...' >&2; exit 2; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
+		echo "kaihu: Python 3.11 or 3.12 is needed, $(PYTHON) is $$('$(PYTHON)' -V 2>&1): make PYTHON=/path/to/python3.11 ..." >&2; \
+		exit 2; }
+	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo 'kaihu: $(PYTHON) comes without venv and pip: sudo apt-get install python3.11-venv' >&2; exit 2; }
+	@echo '  Making $(VENV)'
+	@'$(PYTHON)' -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run-installed: requirements.lock $(VENV)/.made
+	@echo '  Installing the requirements (about a minute the first time)'
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+# The development requirements include those of make run.
+$(VENV)/.dev-installed: requirements-dev.lock requirements.lock $(VENV)/.made
+	@echo '  Installing the development requirements (about a minute the first time)'
+	@$(PIP) -r requirements-dev.lock
+	@touch $(VENV)/.run-installed $@
