@@ -13,6 +13,8 @@ import redis
 from celery import Celery, current_app
 from django.conf import settings
 
+DEFAULT: str = settings.CELERY_TASK_DEFAULT_QUEUE
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -35,15 +37,15 @@ def _read(raw: bytes) -> Message:
 
 
 @contextmanager
-def tasks(*names: str, queue: str) -> Iterator[None]:
-    """Tasks that exist for one test, in a queue of their own that nobody works off."""
-    take_all(queue)
+def tasks(*names: str) -> Iterator[None]:
+    """Tasks that exist for one test; without a route of their own they lie in the queue `DEFAULT`."""
+    take_all(DEFAULT)
     for name in names:
-        current_app.task(name=name, queue=queue, shared=False)(_do_nothing)
+        current_app.task(name=name, shared=False)(_do_nothing)
     yield
     for name in names:
         current_app.tasks.pop(name)
-    take_all(queue)
+    take_all(DEFAULT)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ def retry(*, actor, row, reason, now):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -20,8 +21,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
 from apps.accounts.actors import staff_actor
@@ -225,6 +229,21 @@ class TenantAdmin(ModelAdmin):
 
     def _url_name(self, page: str) -> str:
         return f"{self.model._meta.app_label}_{self.model._meta.model_name}_{page}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows of something that belongs to the row of the page, or "" for none; moments are shown to the second."""
+    shown = [[_cell(value) for value in row] for row in rows]
+    return render_to_string("accounts/admin/table.html", {"headers": headers, "rows": shown}) if shown else ""
+
+
+def link(*, model: str, key: object, text: str) -> str:
+    """A link to another row's page; `model` is "app_model"."""
+    return format_html('<a href="{}" class="underline">{}</a>', reverse(f"admin:{model}_change", args=[key]), text)
+
+
+def _cell(value: object) -> object:
+    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
 
 
 def _sentence(error: DomainError) -> str:

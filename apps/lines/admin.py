@@ -7,11 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from apps.accounts.admin_base import TenantAdmin
+from apps.accounts.admin_base import TenantAdmin, link, table
 from apps.lines.models import Line, Plan
 from apps.numbering.numbers import to_e164
 
@@ -27,7 +25,7 @@ class LineAdmin(TenantAdmin):
     search_help_text = "A whole number, ICCID or line id"
     ordering = ("-id",)
     fields = (
-        "uid",
+        "public_id",
         "phone",
         "card",
         "state",
@@ -40,6 +38,7 @@ class LineAdmin(TenantAdmin):
         "activated_at",
         "terminated_at",
         "numbers_over_time",
+        "sims_over_time",
         "orders_of_line",
     )
     readonly_fields = fields
@@ -50,7 +49,11 @@ class LineAdmin(TenantAdmin):
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         return (queryset.search(search_term.strip()) if search_term.strip() else queryset), False
 
-    @display(description="Number", header=False)
+    @display(description="Id")
+    def public_id(self, line: Line) -> str:
+        return line.uid
+
+    @display(description="Number")
     def phone(self, line: Any) -> str:
         return to_e164(line.number) if line.number else "-"
 
@@ -60,8 +63,7 @@ class LineAdmin(TenantAdmin):
 
     @display(description="Holder")
     def holder(self, line: Line) -> str:
-        url = reverse("admin:subscribers_subscriber_change", args=[line.subscriber_id])
-        return format_html('<a href="{}" class="underline">{}</a>', url, line.subscriber.name_masked)
+        return link(model="subscribers_subscriber", key=line.subscriber_id, text=line.subscriber.name_masked)
 
     @display(description="Carrier")
     def carrier(self, line: Line) -> str:
@@ -71,34 +73,32 @@ class LineAdmin(TenantAdmin):
     def state(self, line: Line) -> str:
         return f"{line.status} {line.suspension_kind}" if line.suspension_kind else line.status
 
-    @display(description="Numbers")
+    @display(description="Numbers over time")
     def numbers_over_time(self, line: Line) -> str:
         rows = line.number_assignments.order_by("-id")
-        return format_html_join(
-            "",
-            "<div>{} from {:%Y-%m-%d %H:%M} to {}</div>",
-            (
-                (
-                    to_e164(row.number_id),
-                    row.assigned_at,
-                    f"{row.released_at:%Y-%m-%d %H:%M}" if row.released_at else "now",
-                )
-                for row in rows
-            ),
+        return table(
+            ("Number", "From", "Until"),
+            ((to_e164(row.number_id), row.assigned_at, row.released_at or "now") for row in rows),
+        )
+
+    @display(description="SIMs over time")
+    def sims_over_time(self, line: Line) -> str:
+        rows = line.sim_assignments.select_related("sim").order_by("-id")
+        return table(
+            ("ICCID", "From", "Until"), ((row.sim.iccid, row.assigned_at, row.released_at or "now") for row in rows)
         )
 
     @display(description="Orders")
     def orders_of_line(self, line: Line) -> str:
-        return format_html_join(
-            "",
-            '<div><a href="{}" class="underline">{}</a> {} {} {}</div>',
+        return table(
+            ("Order", "Type", "Status", "Reason", "Created"),
             (
                 (
-                    reverse("admin:provisioning_serviceorder_change", args=[order.pk]),
-                    order.uid,
+                    link(model="provisioning_serviceorder", key=order.pk, text=order.uid),
                     order.type,
                     order.status,
                     order.reason,
+                    order.created_at,
                 )
                 for order in line.orders.order_by("-id")
             ),

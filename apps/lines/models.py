@@ -178,6 +178,8 @@ class HolderSlot(models.Model):
     slot = models.PositiveSmallIntegerField()
     line = models.OneToOneField(Line, on_delete=models.PROTECT, null=True, related_name="holder_slot")
 
+    objects = TenantQuerySet["HolderSlot"].as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["operator", "fingerprint", "slot"], name="holder_slot_unique"),

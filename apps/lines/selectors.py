@@ -25,6 +25,7 @@ class Fittings:
 def list_lines(
     *, actor: Actor, status: str | None = None, subscriber_uid: str | None = None
 ) -> QuerySet[Line]:
+    """Lines the actor may see, with plan, carrier and subscriber loaded; none for a malformed subscriber id."""
     lines = Line.objects.visible_to(actor).select_related("plan", "host_carrier", "subscriber")
     if status:
         lines = lines.filter(status=status)

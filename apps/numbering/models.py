@@ -11,7 +11,7 @@ from django.contrib.postgres.fields import ArrayField, BigIntegerRangeField, Ran
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Cast, Left, Length
+from django.db.models.functions import Cast, Left, Length, Random
 
 from apps.core.errors import InvalidTransition
 from apps.core.public_ids import PublicIdField
@@ -33,20 +33,6 @@ def _literal(value: str | int) -> RawSQL:
     """A status of ours as part of the statement's text: with a parameter in its place a prepared statement's generic
     plan could not use the partial indexes."""
     return RawSQL(repr(value), ())  # noqa: S611 - only our own constants come here
-
-
-class NumberRangeQuerySet(TenantQuerySet["NumberRange"]):
-    def selling(self, *, now: datetime) -> Self:
-        """Ranges whose numbers may be given out: active, leased today, under an agreement that is in force."""
-        today = china_date(now)
-        return self.filter(
-            Q(agreement__terminated_at=None) | Q(agreement__terminated_at__gt=now),
-            status=RangeStatus.ACTIVE,
-            leased_from__lte=today,
-            leased_until__gt=today,
-            agreement__valid_from__lte=today,
-            agreement__valid_until__gt=today,
-        )
 
 
 class NumberRange(models.Model):
@@ -74,12 +60,20 @@ class NumberRange(models.Model):
     status = models.CharField(max_length=9, choices=RangeStatus)
     leased_from = models.DateField()
     leased_until = models.DateField()
+    # Where claims, which start at a random range, find it: drawn once from 0 to 1, so that the next one above a random
+    # point is any of the operator's ranges and no list of them has to be shuffled.
+    draw = models.FloatField(db_default=Random())
     created_at = models.DateTimeField()
 
-    objects = NumberRangeQuerySet.as_manager()
+    objects = TenantQuerySet["NumberRange"].as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["operator", "status"], name="number_range_operator")]
+        indexes = [
+            models.Index(fields=["operator", "first"], name="number_range_operator"),
+            models.Index(
+                fields=["operator", "draw"], condition=Q(status=RangeStatus.ACTIVE), name="number_range_draw"
+            ),
+        ]
         constraints = [
             ExclusionConstraint(
                 name="number_range_no_overlap",
@@ -191,9 +185,6 @@ class Reservation(models.Model):
 
 
 class PhoneNumberQuerySet(TenantQuerySet["PhoneNumber"]):
-    def available(self) -> Self:
-        return self.filter(status=_literal(NumberStatus.AVAILABLE.value))
-
     def quarantine_over(self, *, now: datetime) -> Self:
         return self.filter(status=_literal(NumberStatus.QUARANTINED.value), quarantined_until__lte=now)
 

@@ -7,11 +7,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from apps.accounts.admin_base import Button, TenantAdmin
+from apps.accounts.admin_base import Button, TenantAdmin, link, table
 from apps.core.actor import Actor
 from apps.provisioning import selectors, services
 from apps.provisioning.models import ActivationJob, ServiceOrder
@@ -50,19 +48,32 @@ class WholeIdSearch(TenantAdmin):
 
     search_fields = ("uid",)
 
+    @display(description="Id")
+    def public_id(self, row: Any) -> str:
+        return str(row.uid)
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         return (queryset.search(search_term.strip()) if search_term.strip() else queryset), False
 
 
 @admin.register(ServiceOrder)
 class ServiceOrderAdmin(WholeIdSearch):
-    list_display = ("uid", "type", "state", "reason", "line_link", "external_id", "created_at", "operator")
+    list_display = (
+        "public_id",
+        "type",
+        "state",
+        "reason",
+        "line_link",
+        "external_id",
+        "created_at",
+        "operator",
+    )
     list_filter = ("status", "type", "operator")
     list_select_related = ("line", "operator")
     search_help_text = "A whole order id, line id or external id"
     ordering = ("-id",)
     fields = (
-        "uid",
+        "public_id",
         "type",
         "state",
         "reason",
@@ -94,18 +105,18 @@ class ServiceOrderAdmin(WholeIdSearch):
 
     @display(description="Line")
     def line_link(self, order: ServiceOrder) -> str:
-        return _link("lines_line", order.line_id, order.line.uid)
+        return link(model="lines_line", key=order.line_id, text=order.line.uid)
 
     @display(description="Jobs")
     def jobs_of_order(self, order: ServiceOrder) -> str:
-        return format_html_join(
-            "",
-            "<div>{} {} {} {}</div>",
+        return table(
+            ("Job", "Operation", "Status", "Attempts", "Error"),
             (
                 (
-                    _link("provisioning_activationjob", job.pk, job.uid),
+                    link(model="provisioning_activationjob", key=job.pk, text=job.uid),
                     job.operation,
                     job.status,
+                    job.attempts,
                     job.error_code,
                 )
                 for job in order.jobs.order_by("id")
@@ -117,15 +128,15 @@ class ServiceOrderAdmin(WholeIdSearch):
         # Whoever may see the order may see its steps.
         reader = Actor.system("admin", operator_id=order.operator_id)
         steps = selectors.get_timelines(actor=reader, order_uids=[order.uid])[order.uid]
-        return format_html_join(
-            "",
-            "<div>{:%Y-%m-%d %H:%M:%S} {} by {} {}</div>",
+        return table(
+            ("At", "Status", "By", "Reason", "Request"),
             (
                 (
                     step.at,
                     (step.after or {}).get("status", ""),
-                    step.actor_label,
+                    f"{step.actor_label} ({step.actor_kind.lower()})",
                     (step.after or {}).get("reason", ""),
+                    step.request_id,
                 )
                 for step in steps
             ),
@@ -148,7 +159,7 @@ class DeadLetterFilter(admin.SimpleListFilter):
 @admin.register(ActivationJob)
 class ActivationJobAdmin(WholeIdSearch):
     list_display = (
-        "uid",
+        "public_id",
         "operation",
         "state",
         "attempts",
@@ -163,7 +174,7 @@ class ActivationJobAdmin(WholeIdSearch):
     search_help_text = "A whole job, order or line id, or the carrier's reference"
     ordering = ("-id",)
     fields = (
-        "uid",
+        "public_id",
         "operation",
         "state",
         "failure_kind",
@@ -204,21 +215,21 @@ class ActivationJobAdmin(WholeIdSearch):
 
     @display(description="Order")
     def order_link(self, job: ActivationJob) -> str:
-        return _link("provisioning_serviceorder", job.order_id, job.order.uid)
+        return link(model="provisioning_serviceorder", key=job.order_id, text=job.order.uid)
 
     @display(description="Line")
     def line_link(self, job: ActivationJob) -> str:
-        return _link("lines_line", job.line_id, job.line.uid)
+        return link(model="lines_line", key=job.line_id, text=job.line.uid)
 
-    @display(description="Attempts")
+    @display(description="Calls to the carrier")
     def attempts_made(self, job: ActivationJob) -> str:
-        return format_html_join(
-            "",
-            "<div>{} {:%Y-%m-%d %H:%M:%S} {} {} {}</div>",
+        return table(
+            ("Call", "Started", "Finished", "Outcome", "Code", "Detail"),
             (
                 (
                     attempt.kind,
                     attempt.started_at,
+                    attempt.finished_at or "",
                     attempt.outcome or "in flight",
                     attempt.code,
                     attempt.detail,
@@ -226,9 +237,3 @@ class ActivationJobAdmin(WholeIdSearch):
                 for attempt in job.attempt_log.order_by("id")
             ),
         )
-
-
-def _link(view: str, key: int, text: str) -> str:
-    return format_html(
-        '<a href="{}" class="underline">{}</a>', reverse(f"admin:{view}_change", args=[key]), text
-    )

@@ -1,16 +1,6 @@
 """Why an order is refused, or a job not touched."""
 
-from apps.core.errors import Conflict, Forbidden, RuleViolation
-
-
-class IdentityNotVerified(RuleViolation):
-    code = "identity_not_verified"
-    detail = "The subscriber's real-name check has failed; a new one has to pass first."
-
-
-class IdentityExpired(RuleViolation):
-    code = "identity_expired"
-    detail = "The subscriber's real-name check is too old; a new one has to pass first."
+from apps.core.errors import Conflict, Forbidden
 
 
 class LineHasOpenOrder(Conflict):

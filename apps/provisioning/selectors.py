@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from apps.audit import selectors as audit
 from apps.audit.models import AuditEvent
 from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
+from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
-from apps.provisioning.states import DUE_JOB, OrderStatus
+from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,38 @@ def list_connections_with_due_jobs(*, at: datetime) -> list[tuple[int, str]]:
 
 
 def has_waiting_callbacks() -> bool:
+    """Whether a carrier has told us something that is not applied yet."""
     return CarrierCallback.objects.filter(applied_at=None).exists()
 
 
 def list_subscribers_with_held_orders(*, limit: int = 500) -> list[int]:
+    """Keys of the subscribers of the oldest held orders, each once."""
     held = ServiceOrder.objects.filter(status=OrderStatus.HELD).order_by("id")
     return sorted(set(held.values_list("line__subscriber_id", flat=True)[:limit]))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not finished, as far as the actor may see it; every figure comes from a partial index."""
+
+    dead_letters: int
+    in_doubt: int
+    open_jobs: int
+    held_orders: int
+    # Of the oldest open job, in whole minutes; None when none is open.
+    oldest_open_minutes: int | None
+
+
+def get_backlog(*, actor: Actor) -> Backlog:
+    jobs = ActivationJob.objects.visible_to(actor)
+    opened = jobs.filter(status__in=OPEN_JOB).aggregate(
+        count=Count("id"), doubt=Count("id", filter=Q(status=JobStatus.IN_DOUBT)), oldest=Min("created_at")
+    )
+    age = database_now() - opened["oldest"] if opened["oldest"] else None
+    return Backlog(
+        dead_letters=jobs.dead_letters().count(),
+        in_doubt=opened["doubt"],
+        open_jobs=opened["count"],
+        held_orders=ServiceOrder.objects.visible_to(actor).filter(status=OrderStatus.HELD).count(),
+        oldest_open_minutes=int(age.total_seconds() // 60) if age is not None else None,
+    )

@@ -40,6 +40,7 @@ class Subscriber(models.Model):
     objects = TenantQuerySet["Subscriber"].as_manager()
 
     class Meta:
+        indexes = [models.Index(fields=["operator", "-uid"], name="subscriber_operator")]
         constraints = [
             models.UniqueConstraint(
                 fields=["operator", "external_id"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import F, Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.public_ids import get_by_uid
@@ -25,7 +25,8 @@ def list_subscribers(
     """With their documents loaded; exact filters only, documents through the blind index."""
     found = _with_parts(Subscriber.objects.visible_to(actor))
     if fingerprint is not None:
-        found = found.filter(documents__fingerprint=fingerprint)
+        # The operator is named on the document as well: the index begins with it.
+        found = found.filter(documents__fingerprint=fingerprint, documents__operator_id=F("operator_id"))
     if external_id is not None:
         found = found.filter(external_id=external_id)
     return found
@@ -91,6 +92,7 @@ def get_holder_fingerprint(*, subscriber_id: int) -> bytes:
 
 
 def has_due_verifications(*, now: datetime) -> bool:
+    """Whether a worker would find something to claim; one read of a partial index."""
     return Verification.objects.due(now=now).exists()
 
 
@@ -127,3 +129,8 @@ def _with_checks(verifications: QuerySet[Verification]) -> QuerySet[Verification
     return verifications.select_related("subscriber", "dealer").prefetch_related(
         Prefetch("checks", VerificationCheck.objects.order_by("position"))
     )
+
+
+def count_reviews(*, actor: Actor) -> int:
+    """How many verifications wait for a person, as far as the actor may see them."""
+    return Verification.objects.visible_to(actor).filter(status=VerificationStatus.REVIEW).count()

@@ -1,4 +1,4 @@
-"""Celery tasks of the real-name checks. Each may run twice at once; what is due stands in the table."""
+"""Celery tasks of the real-name checks. Each may run twice at once; what is due stands in the table, by its clock."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Any
 
 from celery import shared_task
 
-from apps.core import clock
 from apps.core.actor import Actor
+from apps.core.db import database_now
 from apps.subscribers import services
 
 
 @shared_task(name="subscribers.run_verifications")
 def run_verifications(**_future: Any) -> None:
     """Runs the checks of what is due."""
-    services.run_due_verifications(clock=clock.now)
+    services.run_due_verifications(clock=database_now)
 
 
 @shared_task(name="subscribers.sweep")
 def sweep(**_future: Any) -> None:
     """Finds what a lost nudge or a dead worker left behind."""
-    services.sweep(now=clock.now())
+    services.sweep(now=database_now())
 
 
 @shared_task(name="subscribers.expire_verifications")
 def expire_verifications(**_future: Any) -> None:
     """Ends the freshness of old passes until none is left."""
     actor = Actor.system("subscribers.expire_verifications")
-    while services.expire_verifications(actor=actor, now=clock.now()):
+    while services.expire_verifications(actor=actor, now=database_now()):
         pass

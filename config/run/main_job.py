@@ -1,7 +1,7 @@
-"""The main job: the sample people of seeds/demo/subscribers.csv become subscribers with active lines, through the REST API.
+"""The main job: the people of seeds/demo/subscribers.csv become subscribers with active lines, through the REST API.
 
-It knows of Kaihu only what a partner knows, and ends with a table and with what does not stand as it should. A second run
-finds the orders of the first by their external ids and looks at them again.
+It knows of Kaihu only what a partner knows, and ends with a table and with what does not stand as it should. A second
+run finds the orders of the first by their external ids and looks at them again.
 """
 
 from __future__ import annotations
@@ -236,9 +236,7 @@ def run(settings: RunSettings) -> int:
         )
     _show_access(console, settings, access)
     if wrong or doubled:
-        console.print(
-            f"\n  [bold red]{len(wrong)} of {len(people)} are not as they should be.[/]"
-        )
+        console.print(f"\n  [bold red]{len(wrong)} of {len(people)} are not as they should be.[/]")
         return 1
     console.print(f"\n  [bold green]All {len(people)} are as they should be.[/]")
     return 0

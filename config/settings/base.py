@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.urls import reverse_lazy
+
 from apps.core import sealing
 from apps.core.logging import configuration as logging_configuration
 from config import environment as env
@@ -93,6 +95,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True
+FORMAT_MODULE_PATH = ["config.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
 STORAGES = {
@@ -243,7 +246,19 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.core.api.schema.describe",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "DocumentType": "apps.subscribers.api.serializers.DOCUMENT_TYPES",
+        "JobStatus": "apps.provisioning.states.JobStatus",
+        "LineStatus": "apps.lines.states.LineStatus",
+        "OrderStatus": "apps.provisioning.states.OrderStatus",
+        "ReservationStatus": "apps.numbering.states.ReservationStatus",
+        "SimStatus": "apps.sims.states.SimStatus",
+        "VerificationStatus": "apps.subscribers.states.VerificationStatus",
+    },
     "APPEND_COMPONENTS": {
         "securitySchemes": {
             "oauth2": {
@@ -258,12 +273,82 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Admin ----------------------------------------------------------------------------------------------------------
+
+
+def _pages(*rows: tuple[str, str, str]) -> list[dict[str, Any]]:
+    """Entries of the menu: title, icon and "app_model", each for those whose role may see the app."""
+    return [
+        {
+            "title": title,
+            "icon": icon,
+            "link": reverse_lazy(f"admin:{model}_changelist"),
+            "permission": lambda request, app=app: request.user.has_module_perms(app),
+        }
+        for title, icon, model in rows
+        for app in model.split("_")[:1]
+    ]
+
+
 UNFOLD = {
     "SITE_TITLE": "Kaihu",
     "SITE_HEADER": "Kaihu 开户",
     "SITE_SYMBOL": "sim_card",
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "apps.provisioning.dashboard.context",
+    "SIDEBAR": {
+        "show_search": False,
+        "navigation": [
+            {
+                "items": [
+                    {"title": "Overview", "icon": "dashboard", "link": reverse_lazy("admin:index")},
+                    *_pages(
+                        ("Lines", "smartphone", "lines_line"),
+                        ("Orders", "assignment", "provisioning_serviceorder"),
+                        ("Carrier jobs", "cell_tower", "provisioning_activationjob"),
+                    ),
+                ]
+            },
+            {
+                "title": "People",
+                "items": _pages(
+                    ("Subscribers", "group", "subscribers_subscriber"),
+                    ("Documents", "badge", "subscribers_identitydocument"),
+                    ("Real-name checks", "verified_user", "subscribers_verification"),
+                ),
+            },
+            {
+                "title": "Stock",
+                "items": _pages(
+                    ("Number ranges", "dialpad", "numbering_numberrange"),
+                    ("Numbers", "tag", "numbering_phonenumber"),
+                    ("Reservations", "schedule", "numbering_reservation"),
+                    ("SIM cards", "sim_card", "sims_simcard"),
+                    ("SIM batches", "inventory_2", "sims_simbatch"),
+                    ("Plans", "sell", "lines_plan"),
+                ),
+            },
+            {
+                "title": "Operator",
+                "items": _pages(
+                    ("Operators", "store", "operators_virtualoperator"),
+                    ("Licences", "workspace_premium", "operators_licence"),
+                    ("Agreements", "handshake", "operators_wholesaleagreement"),
+                    ("Dealers", "storefront", "operators_dealer"),
+                    ("Policies", "rule", "operators_policy"),
+                    ("Carrier connections", "cable", "carriers_carrierconnection"),
+                ),
+            },
+            {
+                "title": "Access",
+                "items": _pages(
+                    ("Staff", "person", "accounts_user"),
+                    ("Partner apps", "key", "accounts_partnerapp"),
+                    ("Audit trail", "history", "audit_auditevent"),
+                ),
+            },
+        ],
+    },
 }
 
 LOGGING = logging_configuration()

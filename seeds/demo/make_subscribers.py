@@ -1,8 +1,8 @@
 """Writes subscribers.csv beside it: the sample people of the main job and how each of their orders has to end.
 
-Nobody in it exists: everybody was born on 1900-01-01 with the sequence number 000, which was never given out, and people
-differ by their area code. Some rows must fail, each for another reason, and some must succeed although the carrier or a
-provider behaves badly (the magic values of the simulator).
+Nobody in it exists: everybody was born on 1900-01-01 with the sequence number 000, which was never given out, and
+people differ by their area code. Some rows must fail, each for another reason, and some must succeed although the
+carrier or a provider behaves badly (the magic values of the simulator).
 
     python seeds/demo/make_subscribers.py
 """
@@ -68,7 +68,11 @@ def rows() -> list[dict[str, str]]:
             add(operator)
 
     # Succeed although something goes wrong on the way.
-    add("alibaba", iccid_ending="9002", note="the carrier accepts, but its answer is lost: asked, not sent twice")
+    add(
+        "alibaba",
+        iccid_ending="9002",
+        note="the carrier accepts, but its answer is lost: asked, not sent twice",
+    )
     add("alibaba", iccid_ending="9004", note="the carrier calls back twice")
     add("xiaomi", iccid_ending="9005", note="the carrier is busy first (429)")
     add("xiaomi", iccid_ending="9006", note="the carrier calls back late: it is asked before")

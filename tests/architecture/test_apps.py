@@ -12,7 +12,9 @@ from tests.architecture.source import APPS, LEVEL, ROOT, inside, modules, none
 
 def test_every_app_has_its_place_in_the_order() -> None:
     found = {path.name for path in APPS.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert found == set(LEVEL) | {"carrier_sim"}, "a new app belongs into source.ORDER, .importlinter and the README"
+    assert found == set(LEVEL) | {"carrier_sim"}, (
+        "a new app belongs into source.ORDER, .importlinter and the README"
+    )
 
 
 def test_import_linter_knows_the_same_order() -> None:
@@ -20,7 +22,9 @@ def test_import_linter_knows_the_same_order() -> None:
     contract = text.partition("[importlinter:contract:app-order]")[2].partition("[importlinter:")[0]
     layers = [line.strip() for line in contract.partition("layers =\n")[2].splitlines() if line.strip()]
     listed = [{name.strip().removeprefix("apps.") for name in line.split("|")} for line in layers]
-    levels = [{app for app, level in LEVEL.items() if level == wanted} for wanted in sorted(set(LEVEL.values()))]
+    levels = [
+        {app for app, level in LEVEL.items() if level == wanted} for wanted in sorted(set(LEVEL.values()))
+    ]
     assert listed == levels[::-1]
 
 
@@ -96,7 +100,9 @@ def test_inside_an_app_nobody_imports_its_interfaces() -> None:
         f"{module.at(node)} {name}"
         for module in inside()
         for name, node in module.imports()
-        if name.startswith("apps.") and name.split(".")[2:3] and name.split(".")[2] in ("api", "admin", "tasks")
+        if name.startswith("apps.")
+        and name.split(".")[2:3]
+        and name.split(".")[2] in ("api", "admin", "tasks")
     ]
     none(upward, instead="what both need belongs into a lower room")
 
@@ -143,6 +149,8 @@ def test_every_module_says_what_it_is_for() -> None:
     silent = [
         str(module.path.relative_to(ROOT))
         for module in modules()
-        if module.tree.body and not ast.get_docstring(module.tree) and not module.path.name.endswith(("apps.py", "urls.py"))
+        if module.tree.body
+        and not ast.get_docstring(module.tree)
+        and not module.path.name.endswith(("apps.py", "urls.py"))
     ]
     none(silent, instead="begin with a docstring")

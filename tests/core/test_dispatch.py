@@ -15,14 +15,13 @@ from tests import broker
 from tests.broker import Message
 
 NAME = "tests.work"
-QUEUE = "tests.dispatch"
 OTHER_QUEUE = "tests.dispatch.other"
 
 
 @pytest.fixture(autouse=True)
 def _task() -> Iterator[None]:
     broker.take_all(OTHER_QUEUE)
-    with broker.tasks(NAME, queue=QUEUE):
+    with broker.tasks(NAME):
         yield
     broker.take_all(OTHER_QUEUE)
 
@@ -33,8 +32,8 @@ def test_a_nudge_goes_out_after_the_commit_and_not_before() -> None:
         dispatch.after_commit(NAME, order_id="ord_1")
         with transaction.atomic():
             dispatch.after_commit(NAME, order_id="ord_2")
-        assert broker.take_all(QUEUE) == []
-    assert broker.take_all(QUEUE) == [
+        assert broker.take_all(broker.DEFAULT) == []
+    assert broker.take_all(broker.DEFAULT) == [
         Message(NAME, {"order_id": "ord_1"}),
         Message(NAME, {"order_id": "ord_2"}),
     ]
@@ -53,21 +52,21 @@ def test_what_is_rolled_back_nudges_nobody() -> None:
         with pytest.raises(ZeroDivisionError):
             fail()
         dispatch.after_commit(NAME, order_id="ord_2")
-    assert broker.take_all(QUEUE) == [Message(NAME, {"order_id": "ord_2"})]
+    assert broker.take_all(broker.DEFAULT) == [Message(NAME, {"order_id": "ord_2"})]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_outside_a_transaction_it_goes_out_at_once() -> None:
     dispatch.after_commit(NAME, a=1)
     dispatch.now(NAME, b=2)
-    assert broker.take_all(QUEUE) == [Message(NAME, {"a": 1}), Message(NAME, {"b": 2})]
+    assert broker.take_all(broker.DEFAULT) == [Message(NAME, {"a": 1}), Message(NAME, {"b": 2})]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_queue_may_depend_on_the_row() -> None:
     dispatch.after_commit(NAME, queue=OTHER_QUEUE, a=1)
     dispatch.now(NAME, queue=OTHER_QUEUE, b=2)
-    assert broker.take_all(QUEUE) == []
+    assert broker.take_all(broker.DEFAULT) == []
     assert broker.take_all(OTHER_QUEUE) == [Message(NAME, {"a": 1}), Message(NAME, {"b": 2})]
 
 

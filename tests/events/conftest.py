@@ -17,7 +17,7 @@ def _only_our_consumers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`tests.hear` listens to HEARD and `tests.hear_too` to nothing yet; no worker runs them."""
     monkeypatch.setattr(consumers, "_consumers", {})
     broker.take_all("events")
-    with broker.tasks("tests.hear", "tests.hear_too", queue="tests.events"):
+    with broker.tasks("tests.hear", "tests.hear_too"):
         consumers.register(HEARD, "tests.hear")
         yield
     broker.take_all("events")

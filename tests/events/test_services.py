@@ -69,14 +69,14 @@ def test_the_relay_hands_waiting_events_to_every_consumer_oldest_first() -> None
     consumers.register(HEARD, "tests.hear_too")
     first, second = publish(subject="thi_1"), publish(subject="thi_2")
     assert services.relay(now=LATER) == 2
-    assert broker.take_all("tests.events") == [
+    assert broker.take_all(broker.DEFAULT) == [
         Message(task, {"event_id": event.uid, "subject": event.subject})
         for event in (first, second)
         for task in ("tests.hear", "tests.hear_too")
     ]
     assert set(OutboxEvent.objects.values_list("relayed_at", flat=True)) == {LATER}
     assert services.relay(now=LATER + timedelta(seconds=1)) == 0
-    assert broker.take_all("tests.events") == []
+    assert broker.take_all(broker.DEFAULT) == []
     assert set(OutboxEvent.objects.values_list("relayed_at", flat=True)) == {LATER}
 
 
@@ -84,7 +84,7 @@ def test_the_relay_hands_waiting_events_to_every_consumer_oldest_first() -> None
 def test_a_batch_takes_the_oldest_and_leaves_the_rest() -> None:
     events = [publish(subject=f"thi_{number}") for number in range(5)]
     assert services.relay(now=LATER, limit=3) == 3
-    assert [message.kwargs["event_id"] for message in broker.take_all("tests.events")] == [
+    assert [message.kwargs["event_id"] for message in broker.take_all(broker.DEFAULT)] == [
         event.uid for event in events[:3]
     ]
     assert services.relay(now=LATER, limit=3) == 2
@@ -96,7 +96,7 @@ def test_two_relays_at_once_hand_every_event_on_exactly_once() -> None:
     published = [publish(subject=f"thi_{number}").uid for number in range(40)]
     counts = in_parallel(2, lambda _: sum(iter(lambda: services.relay(now=LATER, limit=5), 0)))
     assert sum(counts) == 40
-    sent = [message.kwargs["event_id"] for message in broker.take_all("tests.events")]
+    sent = [message.kwargs["event_id"] for message in broker.take_all(broker.DEFAULT)]
     assert sorted(sent) == sorted(published)
 
 
@@ -120,7 +120,7 @@ def test_a_relay_does_not_wait_for_another_and_does_not_take_its_events() -> Non
             finish.set()
 
     assert in_parallel(2, work) == [first.pk, 1]
-    assert [message.kwargs["event_id"] for message in broker.take_all("tests.events")] == [second.uid]
+    assert [message.kwargs["event_id"] for message in broker.take_all(broker.DEFAULT)] == [second.uid]
     assert OutboxEvent.objects.get(relayed_at=None).pk == first.pk
 
 
@@ -132,7 +132,7 @@ def test_the_task_goes_on_until_nothing_waits() -> None:
         )
     relay(an_argument_of_a_newer_version=1)
     assert OutboxEvent.objects.filter(relayed_at=None).count() == 0
-    assert len(broker.take_all("tests.events")) == 501
+    assert len(broker.take_all(broker.DEFAULT)) == 501
 
 
 def test_registering_twice_is_registering_once() -> None:

@@ -14,7 +14,9 @@ from apps.provisioning.models import ActivationJob
 from tests.simulator import callback_secret_for
 
 
-def callback_body(job: ActivationJob, *, now: datetime, result: str = "DONE", **changes: Any) -> dict[str, Any]:
+def callback_body(
+    job: ActivationJob, *, now: datetime, result: str = "DONE", **changes: Any
+) -> dict[str, Any]:
     """What the carrier says about a job: the members of the dialect, with changes."""
     number = job.line.number_assignments.get().number_id
     body = {
@@ -44,7 +46,9 @@ def send_callback(
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     timestamp = str(int((signed_at or now).timestamp()))
     signature = sign(
-        secret=secret if secret is not None else callback_secret_for(connection.app_key), timestamp=timestamp, body=raw
+        secret=secret if secret is not None else callback_secret_for(connection.app_key),
+        timestamp=timestamp,
+        body=raw,
     )
     return Client().post(
         f"/carrier/callbacks/{to or connection.uid}",

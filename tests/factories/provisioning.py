@@ -118,7 +118,9 @@ def given_seller(
     )
 
 
-def given_plan(*, operator: VirtualOperator, carrier: HostCarrier, now: datetime, code: str = "PLAN-19") -> Plan:
+def given_plan(
+    *, operator: VirtualOperator, carrier: HostCarrier, now: datetime, code: str = "PLAN-19"
+) -> Plan:
     return lines.offer_plan(
         actor=SYSTEM,
         operator=operator,
@@ -134,7 +136,11 @@ def given_connection(
     *, operator: VirtualOperator, carrier: HostCarrier, now: datetime, base_url: str, **fields: object
 ) -> CarrierConnection:
     app_key = f"reseller-{next(_accounts)}-{operator.pk}"
-    settings: dict[str, object] = {"timeout_seconds": 2.0, "settle_seconds": 1.0, "callback_wait_seconds": 5.0}
+    settings: dict[str, object] = {
+        "timeout_seconds": 2.0,
+        "settle_seconds": 1.0,
+        "callback_wait_seconds": 5.0,
+    }
     return carriers.connect(
         actor=SYSTEM,
         operator=operator,
@@ -150,7 +156,12 @@ def given_connection(
 
 
 def given_sims(
-    *, operator: VirtualOperator, carrier: HostCarrier, now: datetime, count: int = 20, endings: tuple[str, ...] = ()
+    *,
+    operator: VirtualOperator,
+    carrier: HostCarrier,
+    now: datetime,
+    count: int = 20,
+    endings: tuple[str, ...] = (),
 ) -> list[str]:
     """Imports plain cards, then one with each magic ending; returns the ICCIDs in that order."""
     iccids = []
@@ -173,4 +184,6 @@ def given_sims(
 
 def make_due(*jobs: ActivationJob) -> None:
     """Lets waiting jobs be due now, as if their time had come."""
-    ActivationJob.objects.filter(pk__in=[job.pk for job in jobs]).update(next_attempt_at="2000-01-01T00:00:00Z")
+    ActivationJob.objects.filter(pk__in=[job.pk for job in jobs]).update(
+        next_attempt_at="2000-01-01T00:00:00Z"
+    )

@@ -32,7 +32,12 @@ def place(api: ApiClient, *, plan: str, count: int) -> list[dict[str, Any]]:
     orders = []
     for _ in range(count):
         person = api.post("/api/v1/subscribers", registration()).json()
-        assert api.post(f"/api/v1/subscribers/{person['id']}/verifications", {"channel": "online_video"}).status_code == 202
+        assert (
+            api.post(
+                f"/api/v1/subscribers/{person['id']}/verifications", {"channel": "online_video"}
+            ).status_code
+            == 202
+        )
         answer = api.post("/api/v1/orders", {"type": "activate", "subscriber": person["id"], "plan": plan})
         assert answer.status_code == 202, answer.content
         orders.append(answer.json())

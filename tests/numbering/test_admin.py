@@ -20,7 +20,7 @@ from tests.factories.sims import given_card
 MODELS = (NumberRange, PhoneNumber, Reservation, SimBatch, SimCard)
 
 
-def page(name: str, model: type, *args: Any) -> str:
+def page(name: str, model: Any, *args: Any) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}", args=args)
 
 

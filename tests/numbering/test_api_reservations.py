@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apps.accounts.models import PartnerApp
-from apps.core.actor import Actor
+from apps.core.actor import Actor, ActorKind
 from apps.events.models import OutboxEvent
 from apps.numbering import services as numbering
 from apps.numbering.models import NumberRange, PhoneNumber, Reservation
@@ -31,7 +31,7 @@ def mine(
     leased: NumberRange, operator: VirtualOperator, partner_app: PartnerApp, now: datetime
 ) -> Reservation:
     """A reservation made by the app that `api` calls as."""
-    actor = Actor(kind="PARTNER", id=partner_app.uid, label="", operator_id=operator.pk)  # type: ignore[arg-type]
+    actor = Actor(kind=ActorKind.PARTNER, id=partner_app.uid, label="", operator_id=operator.pk)
     return given_reservation(operator=operator, now=now, actor=actor, quantity=2)
 
 

@@ -40,7 +40,9 @@ def loaded(db: None, system: Actor, now: datetime) -> dict[str, int]:
 def load_all(system: Actor, now: datetime) -> dict[str, int]:
     """Reference data, then the demonstration tenants; how many rows each file added."""
     added = seeding.load(folder=SEEDS, actor=system, now=now)
-    return added | {f"demo/{n}": c for n, c in seeding.load(folder=SEEDS / "demo", actor=system, now=now).items()}
+    return added | {
+        f"demo/{n}": c for n, c in seeding.load(folder=SEEDS / "demo", actor=system, now=now).items()
+    }
 
 
 def test_loading_twice_adds_nothing(loaded: dict[str, int], system: Actor, now: datetime) -> None:

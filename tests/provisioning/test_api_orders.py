@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -68,7 +67,11 @@ def test_activate_answers_202_with_where_to_look(api: ApiClient, body: dict[str,
 def test_the_same_key_answers_the_same_and_orders_once(api: ApiClient, body: dict[str, Any]) -> None:
     first, second = (api.post(URL, body, key="k-1") for _ in range(2))
     assert first.content == second.content
-    assert (second.status_code, second["Idempotent-Replayed"], second["Location"]) == (202, "true", first["Location"])
+    assert (second.status_code, second["Idempotent-Replayed"], second["Location"]) == (
+        202,
+        "true",
+        first["Location"],
+    )
     assert ServiceOrder.objects.count() == 1
     assert api.post(URL, {**body, "external_id": "x"}, key="k-1").json()["code"] == "idempotency_key_reused"
 
@@ -94,7 +97,9 @@ def test_plan_by_code_number_sim_dealer_and_criteria(
         seller.plan.uid,
         "PENDING",
     )
-    again = api.post(URL, {**body, "number_criteria": {"city": "深圳", "suffix": "9", "grade": "ordinary"}}).json()
+    again = api.post(
+        URL, {**body, "number_criteria": {"city": "深圳", "suffix": "9", "grade": "ordinary"}}
+    ).json()
     assert api.get(f"/api/v1/lines/{again['line']}").json()["number"].endswith("9")
 
 
@@ -136,7 +141,9 @@ def test_an_unknown_field_is_refused(api: ApiClient, body: dict[str, Any]) -> No
     ]
 
 
-@pytest.mark.parametrize("sent", ["[]", '"text"', "1", "null", "", "{", "nonsense", '{"a": NaN}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "sent", ["[]", '"text"', "1", "null", "", "{", "nonsense", '{"a": NaN}', "[" * 100_000]
+)
 def test_what_is_no_json_object_is_400(api: ApiClient, seller: Seller, sent: str) -> None:
     answer = api.post(URL, sent)
     assert answer.status_code == 400, answer.content
@@ -144,7 +151,11 @@ def test_what_is_no_json_object_is_400(api: ApiClient, seller: Seller, sent: str
 
 
 def test_what_is_impossible_now_is_refused_with_its_code(
-    api: ApiClient, seller: Seller, body: dict[str, Any], carriers: dict[str, Any], other_operator: VirtualOperator
+    api: ApiClient,
+    seller: Seller,
+    body: dict[str, Any],
+    carriers: dict[str, Any],
+    other_operator: VirtualOperator,
 ) -> None:
     other = given_seller(operator=other_operator, now=seller.now, cards=1)
     (foreign_sim,) = given_sims(operator=other_operator, carrier=seller.carrier, now=seller.now, count=1)
@@ -208,11 +219,18 @@ def test_the_carriers_no_shows_as_the_reason(api: ApiClient, seller: Seller, bod
     seller.record(claim, Rejected("carrier_sim_invalid", "The carrier cannot use this SIM."))
     shown = api.get(f"{URL}/{order['id']}").json()
     assert (shown["status"], shown["reason"]) == ("FAILED", "carrier_sim_invalid")
-    assert shown["jobs"][0]["error"] == {"code": "carrier_sim_invalid", "detail": "The carrier cannot use this SIM."}
+    assert shown["jobs"][0]["error"] == {
+        "code": "carrier_sim_invalid",
+        "detail": "The carrier cannot use this SIM.",
+    }
 
 
 def test_of_another_operator_nothing_exists(
-    api: ApiClient, other_api: ApiClient, seller: Seller, body: dict[str, Any], other_operator: VirtualOperator
+    api: ApiClient,
+    other_api: ApiClient,
+    seller: Seller,
+    body: dict[str, Any],
+    other_operator: VirtualOperator,
 ) -> None:
     order = api.post(URL, body).json()
     unknown = other_api.get(f"{URL}/ord_{UNKNOWN}").json()

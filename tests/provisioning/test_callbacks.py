@@ -52,7 +52,10 @@ def test_refused_gives_everything_back(seller: Seller) -> None:
 def test_repeated_is_stored_once_and_answered_200(seller: Seller) -> None:
     job = seller.accepted_job()
     for _ in range(3):
-        assert send_callback(seller.connection, callback_body(job, now=seller.now), now=seller.now).status_code == 200
+        assert (
+            send_callback(seller.connection, callback_body(job, now=seller.now), now=seller.now).status_code
+            == 200
+        )
     assert CarrierCallback.objects.count() == 1
     assert apply_all(seller) == ["APPLIED"]
 
@@ -60,7 +63,9 @@ def test_repeated_is_stored_once_and_answered_200(seller: Seller) -> None:
 def test_the_same_news_under_another_event_changes_nothing(seller: Seller) -> None:
     job = seller.accepted_job()
     for event_id in ("EV-1", "EV-2"):
-        send_callback(seller.connection, callback_body(job, now=seller.now, event_id=event_id), now=seller.now)
+        send_callback(
+            seller.connection, callback_body(job, now=seller.now, event_id=event_id), now=seller.now
+        )
     assert apply_all(seller) == ["APPLIED", "REPEATED"]
     assert JobAttempt.objects.filter(job=job).count() == 1
 
@@ -129,7 +134,9 @@ def test_of_a_job_that_was_never_sent_activates_nothing(seller: Seller) -> None:
 
 def test_of_an_unknown_reference_is_kept(seller: Seller) -> None:
     job = seller.accepted_job()
-    send_callback(seller.connection, callback_body(job, now=seller.now, serial="job_unknown_1"), now=seller.now)
+    send_callback(
+        seller.connection, callback_body(job, now=seller.now, serial="job_unknown_1"), now=seller.now
+    )
     assert apply_all(seller) == ["UNMATCHED"]
 
 
@@ -159,9 +166,13 @@ def forged(seller: Seller, job: ActivationJob, kind: str) -> Any:
         case "no secret":
             return send_callback(seller.connection, body, secret="", **send)
         case "old":
-            return send_callback(seller.connection, body, signed_at=seller.now - timedelta(seconds=301), **send)
+            return send_callback(
+                seller.connection, body, signed_at=seller.now - timedelta(seconds=301), **send
+            )
         case "from the future":
-            return send_callback(seller.connection, body, signed_at=seller.now + timedelta(seconds=301), **send)
+            return send_callback(
+                seller.connection, body, signed_at=seller.now + timedelta(seconds=301), **send
+            )
         case "not JSON":
             return send_callback(seller.connection, b"<html>", **send)
         case "other reseller":
@@ -169,12 +180,23 @@ def forged(seller: Seller, job: ActivationJob, kind: str) -> Any:
         case "no result":
             return send_callback(seller.connection, {**body, "result": "MAYBE"}, **send)
         case _:
-            return Client().post(f"/carrier/callbacks/{seller.connection.uid}", b"{}", content_type="application/json")
+            return Client().post(
+                f"/carrier/callbacks/{seller.connection.uid}", b"{}", content_type="application/json"
+            )
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["wrong secret", "no secret", "old", "from the future", "not JSON", "other reseller", "no result", "no headers"],
+    [
+        "wrong secret",
+        "no secret",
+        "old",
+        "from the future",
+        "not JSON",
+        "other reseller",
+        "no result",
+        "no headers",
+    ],
 )
 def test_forged_is_refused_and_nothing_is_kept(seller: Seller, kind: str) -> None:
     job = seller.accepted_job()

@@ -67,7 +67,9 @@ def test_a_claim_leases_counts_and_writes_the_intent_down(seller: Seller) -> Non
     assert seller.claim() == []
 
 
-def test_claims_respect_the_limit_and_the_cap_of_the_connection(operator: VirtualOperator, now: datetime) -> None:
+def test_claims_respect_the_limit_and_the_cap_of_the_connection(
+    operator: VirtualOperator, now: datetime
+) -> None:
     seller = given_seller(operator=operator, now=now, max_in_flight=3)
     for _ in range(5):
         seller.order()
@@ -90,7 +92,9 @@ def test_success_completes_everything_at_once(seller: Seller) -> None:
     assert job.order.status == OrderStatus.COMPLETED
     assert job.line.status == "ACTIVE"
     assert job.line.sim_assignments.get().sim.status == "BOUND"
-    types = list(OutboxEvent.objects.filter(subject__in=[job.order.uid, job.line.uid]).values_list("type", flat=True))
+    types = list(
+        OutboxEvent.objects.filter(subject__in=[job.order.uid, job.line.uid]).values_list("type", flat=True)
+    )
     assert sorted(types) == ["line.activated", "order.completed", "order.created"]
 
 
@@ -102,7 +106,11 @@ def test_a_refusal_gives_everything_back(seller: Seller) -> None:
     assert seller.record(claim, Rejected("carrier_plan_invalid", "The carrier does not sell this plan."))
 
     job = job_of(claim)
-    assert (job.status, job.failure_kind, job.error_code) == (JobStatus.FAILED, "BUSINESS", "carrier_plan_invalid")
+    assert (job.status, job.failure_kind, job.error_code) == (
+        JobStatus.FAILED,
+        "BUSINESS",
+        "carrier_plan_invalid",
+    )
     assert (job.order.status, job.order.reason) == (OrderStatus.FAILED, "carrier_plan_invalid")
     assert job.line.status == "TERMINATED"
     assert PhoneNumber.objects.get(pk=number).status == NumberStatus.AVAILABLE
@@ -184,7 +192,11 @@ def test_not_found_at_a_carrier_that_does_not_dedupe_waits_for_a_person(
     settle(job_of(claim))
     seller.record(asked(seller, job_of(claim)), NotFound())
     job = job_of(claim)
-    assert (job.status, job.failure_kind, job.order.status) == (JobStatus.FAILED, "SYSTEM", OrderStatus.IN_PROGRESS)
+    assert (job.status, job.failure_kind, job.order.status) == (
+        JobStatus.FAILED,
+        "SYSTEM",
+        OrderStatus.IN_PROGRESS,
+    )
 
 
 def test_an_accepted_job_the_carrier_forgot_is_doubted_first(seller: Seller) -> None:
@@ -206,7 +218,11 @@ def test_a_busy_carrier_is_tried_again_later(seller: Seller) -> None:
 
 def test_out_of_attempts_is_a_dead_letter_that_keeps_its_resources(seller: Seller) -> None:
     given_policy(
-        key=PolicyKey.JOB_MAX_ATTEMPTS, value=3, now=seller.now, operator=seller.operator, valid_from=seller.now
+        key=PolicyKey.JOB_MAX_ATTEMPTS,
+        value=3,
+        now=seller.now,
+        operator=seller.operator,
+        valid_from=seller.now,
     )
     order = seller.order()
     for _ in range(3):
@@ -223,7 +239,11 @@ def test_out_of_attempts_is_a_dead_letter_that_keeps_its_resources(seller: Selle
 
 def test_a_job_that_kills_its_worker_runs_out_too(seller: Seller) -> None:
     given_policy(
-        key=PolicyKey.JOB_MAX_ATTEMPTS, value=2, now=seller.now, operator=seller.operator, valid_from=seller.now
+        key=PolicyKey.JOB_MAX_ATTEMPTS,
+        value=2,
+        now=seller.now,
+        operator=seller.operator,
+        valid_from=seller.now,
     )
     order = seller.order()
     for _ in range(2):
@@ -308,7 +328,9 @@ def test_cancel_before_the_carrier_knows_gives_everything_back(seller: Seller) -
     assert not PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).exists()
 
 
-@pytest.mark.parametrize("outcome", [None, Accepted("UC-1"), Unknown("x", "x"), Succeeded("UC-1"), Unavailable("x", "x")])
+@pytest.mark.parametrize(
+    "outcome", [None, Accepted("UC-1"), Unknown("x", "x"), Succeeded("UC-1"), Unavailable("x", "x")]
+)
 def test_cancel_is_refused_once_the_carrier_may_know(seller: Seller, outcome: object) -> None:
     claim = claimed(seller)
     if outcome is not None:
@@ -321,7 +343,9 @@ def test_cancel_is_refused_once_the_carrier_may_know(seller: Seller, outcome: ob
 
 def test_termination_quarantines_the_number_and_frees_the_slot(seller: Seller) -> None:
     line = seller.active_line()
-    order = services.place_termination_order(actor=SYSTEM, line=line.uid, reason="user_request", now=seller.now)
+    order = services.place_termination_order(
+        actor=SYSTEM, line=line.uid, reason="user_request", now=seller.now
+    )
     with refused(LineHasOpenOrder):
         services.place_termination_order(actor=SYSTEM, line=line.uid, reason="arrears", now=seller.now)
     (claim,) = seller.claim()
@@ -341,7 +365,9 @@ def test_termination_quarantines_the_number_and_frees_the_slot(seller: Seller) -
 
 def test_a_refused_termination_leaves_the_line_as_it_was(seller: Seller) -> None:
     line = seller.active_line()
-    order = services.place_termination_order(actor=SYSTEM, line=line.uid, reason="user_request", now=seller.now)
+    order = services.place_termination_order(
+        actor=SYSTEM, line=line.uid, reason="user_request", now=seller.now
+    )
     (claim,) = seller.claim()
     seller.record(claim, Rejected("carrier_line_unknown", "no"))
     order.refresh_from_db()
@@ -354,4 +380,4 @@ def test_backoff_grows_and_stays_under_the_cap() -> None:
 
     for attempts in itertools.chain(range(1, 12), [10_000]):
         delays = [jobs._backoff(attempts) for _ in range(50)]
-        assert 0 <= min(delays) <= max(delays) <= min(jobs.BACKOFF_CAP, 2**min(attempts, 60))
+        assert 0 <= min(delays) <= max(delays) <= min(jobs.BACKOFF_CAP, 2 ** min(attempts, 60))

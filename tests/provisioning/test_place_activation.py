@@ -24,13 +24,13 @@ from apps.operators.errors import AgreementNotValid, DealerNotAllowed, LicenceNo
 from apps.operators.models import Licence, VirtualOperator, WholesaleAgreement
 from apps.operators.policies import PolicyKey
 from apps.operators.states import LicenceKind
-from apps.provisioning.errors import IdentityExpired, IdentityNotVerified
 from apps.provisioning.models import ActivationJob, ServiceOrder
 from apps.provisioning.services import NumberWish, place_activation_order
 from apps.provisioning.states import JobStatus, OrderStatus
 from apps.sims.errors import SimNotAvailable, SimWrongCarrier
 from apps.sims.models import SimCard
 from apps.subscribers import services as subscribers
+from apps.subscribers.errors import IdentityExpired, IdentityNotVerified
 from apps.subscribers.realname.providers.base import AuthorityAnswer
 from tests import refusals
 from tests.factories.operators import given_licence, given_policy
@@ -47,7 +47,9 @@ def state() -> dict[str, object]:
         "jobs": ActivationJob.objects.count(),
         "lines": Line.objects.count(),
         "slots": HolderSlot.objects.count(),
-        "numbers": sorted(PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).values_list("number", "status")),
+        "numbers": sorted(
+            PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).values_list("number", "status")
+        ),
         "sims": sorted(SimCard.objects.values_list("iccid", "status")),
         "audit": AuditEvent.objects.count(),
         "events": OutboxEvent.objects.count(),
@@ -79,7 +81,9 @@ def test_takes_slot_number_and_sim_and_queues_one_job(seller: Seller) -> None:
     assert list(
         AuditEvent.objects.filter(target_id=order.uid).order_by("id").values_list("action", flat=True)
     ) == ["order.place", "order.start"]
-    assert list(OutboxEvent.objects.filter(subject=order.uid).values_list("type", flat=True)) == ["order.created"]
+    assert list(OutboxEvent.objects.filter(subject=order.uid).values_list("type", flat=True)) == [
+        "order.created"
+    ]
 
 
 def test_takes_the_number_it_asks_for(seller: Seller) -> None:

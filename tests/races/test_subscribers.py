@@ -34,8 +34,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ALL_PASSED = tuple(Finding(check.__name__, CheckOutcome.PASS, "ok") for check in CHECKS)
 
 
+@pytest.mark.parametrize("external_id", ["", "c-1"])
 def test_twelve_registrations_of_one_person_make_one_subscriber(
-    operator: VirtualOperator, now: datetime
+    operator: VirtualOperator, now: datetime, external_id: str
 ) -> None:
     number = resident_number()
 
@@ -45,7 +46,7 @@ def test_twelve_registrations_of_one_person_make_one_subscriber(
             operator_id=operator.pk,
             name="张三丰",
             document=services.DocumentInput(type=services.DocumentType.RESIDENT_ID, number=number),
-            external_id="c-1",
+            external_id=external_id,
             now=now,
         )
         return subscriber.pk, created
@@ -179,6 +180,19 @@ def test_a_zombie_and_its_successor_record_at_the_same_time(operator: VirtualOpe
         assert verification.status == "FAILED"
         assert VerificationCheck.objects.filter(verification=verification).count() == 1
         assert OutboxEvent.objects.filter(subject=verification.uid).count() == 1
+
+
+def test_one_run_recorded_by_many_counts_once(operator: VirtualOperator, now: datetime) -> None:
+    verification = given_verification(subscriber=given_subscriber(operator=operator, now=now), now=now)
+    (claim,) = services.claim_due_verifications(now=now)
+
+    recorded = in_parallel(
+        6, lambda _: services.record_verification(actor=SYSTEM, claim=claim, findings=ALL_PASSED, now=now)
+    )
+
+    assert sum(row is not None for row in recorded) == 1
+    assert AuditEvent.objects.filter(action="verification.pass").count() == 1
+    assert OutboxEvent.objects.filter(subject=verification.uid).count() == 1
 
 
 def test_two_reviewers_decide_once(operator: VirtualOperator, operator_admin: Actor, now: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from apps.core.actor import Actor, ActorKind
 from apps.core.errors import NotFound
@@ -154,3 +155,43 @@ def test_the_holders_fingerprint(operator: VirtualOperator, now: datetime) -> No
     )
     with pytest.raises(IdentityDocument.DoesNotExist):
         selectors.get_holder_fingerprint(subscriber_id=0)
+
+
+def test_whose_verification_it_is(operator: VirtualOperator, now: datetime) -> None:
+    verification = given_verification(subscriber=given_subscriber(operator=operator, now=now), now=now)
+
+    found = selectors.get_subscriber_id_of_verification(verification_uid=verification.uid)
+
+    assert found == verification.subscriber_id
+    assert (
+        selectors.get_subscriber_id_of_verification(verification_uid="ver_01h455vb4pex5vsknk084sn02q") is None
+    )
+
+
+def test_a_search_by_document_uses_the_blind_index(operator: VirtualOperator, now: datetime) -> None:
+    """On the table of a whole country anything else would read every document."""
+    given_subscriber(operator=operator, now=now)
+    actor = Actor(ActorKind.PARTNER, "app_x", "an app", operator.pk)
+    with connection.cursor() as cursor:
+        cursor.execute(_MANY_MORE_SUBSCRIBERS)
+        cursor.execute(_MANY_MORE_DOCUMENTS)
+        cursor.execute("ANALYZE subscribers_subscriber, subscribers_identitydocument")
+
+    plan = selectors.list_subscribers(actor=actor, fingerprint=bytes(32)).order_by("-uid")[:51].explain()
+
+    assert "identity_document_person" in plan
+    assert "Seq Scan" not in plan
+
+
+_MANY_MORE_SUBSCRIBERS = """
+    INSERT INTO subscribers_subscriber
+        (uid, operator_id, kind, external_id, name_sealed, name_masked, entered_by, created_at)
+    SELECT gen_random_uuid(), operator_id, kind, '', '', name_masked, entered_by, created_at
+    FROM subscribers_subscriber, generate_series(1, 3000)
+"""
+_MANY_MORE_DOCUMENTS = """
+    INSERT INTO subscribers_identitydocument
+        (uid, operator_id, subscriber_id, type, number_sealed, number_masked, fingerprint, issuing_country, created_at)
+    SELECT gen_random_uuid(), operator_id, id, 'resident_id', '', '*', sha256(id::text::bytea), '', created_at
+    FROM subscribers_subscriber
+"""

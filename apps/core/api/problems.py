@@ -136,8 +136,13 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     return Response(body, status=body["status"], headers=headers, content_type=MEDIA_TYPE)
 
 
+def status_of(error: type[DomainError]) -> int:
+    """The HTTP status of an error class; 500 for one that the table forgot."""
+    return next((status for cls, status in STATUS_OF if issubclass(error, cls)), 500)
+
+
 def _from_domain_error(exc: DomainError, request_id: str) -> dict[str, Any]:
-    status = next((code for cls, code in STATUS_OF if isinstance(exc, cls)), 500)
+    status = status_of(type(exc))
     if status == 500:
         logger.error("domain error without a status", extra={"code": exc.code})
     return problem_body(

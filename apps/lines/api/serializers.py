@@ -9,6 +9,7 @@ from rest_framework import serializers
 from apps.core.api.formats import money, timestamp
 from apps.lines.models import Line, Plan
 from apps.lines.selectors import Fittings
+from apps.lines.states import LineStatus
 from apps.numbering.numbers import to_e164
 
 
@@ -36,7 +37,7 @@ class LineSerializer(serializers.Serializer[Any]):
     iccid = serializers.CharField()
     carrier = serializers.CharField()
     plan = serializers.CharField()
-    status = serializers.ChoiceField(choices=["PENDING", "ACTIVE", "SUSPENDED", "TERMINATED"])
+    status = serializers.ChoiceField(LineStatus.choices)
     suspension = serializers.DictField(allow_null=True)
     subscriber = serializers.CharField()
     created_at = serializers.DateTimeField()

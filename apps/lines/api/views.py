@@ -25,7 +25,10 @@ class PlanListView(PartnerView):
     scopes = {"GET": "orders:read"}
 
     @extend_schema(
-        responses=PlanListSerializer, parameters=[OpenApiParameter("carrier", str)], tags=["plans"]
+        operation_id="plans_list",
+        responses=PlanListSerializer,
+        parameters=[OpenApiParameter("carrier", str)],
+        tags=["plans"],
     )
     def get(self, request: Request) -> Response:
         """What can be ordered now."""
@@ -38,6 +41,7 @@ class LineListView(PartnerView):
     scopes = {"GET": "lines:read"}
 
     @extend_schema(
+        operation_id="lines_list",
         responses=LineListSerializer,
         parameters=[
             OpenApiParameter("status", str, enum=LineStatus.values),
@@ -67,7 +71,7 @@ class LineListView(PartnerView):
 class LineView(PartnerView):
     scopes = {"GET": "lines:read"}
 
-    @extend_schema(responses=LineSerializer, tags=["lines"])
+    @extend_schema(operation_id="lines_get", responses=LineSerializer, tags=["lines"])
     def get(self, request: Request, uid: str) -> Response:
         """One line, with an ETag."""
         params.read(request, ())

@@ -46,7 +46,9 @@ class NumbersView(PartnerView):
     )
     def get(self, request: Request) -> Response:
         filters = params.read(request, allowed=_FILTERS)
-        found = selectors.list_sellable_numbers(actor=self.actor, wanted=_wanted(filters), now=self.now)
+        found: Any = selectors.list_sellable_numbers(
+            actor=self.actor, operator_id=self.partner_app.operator_id, wanted=_wanted(filters), now=self.now
+        )
         return pagination.page(
             request, found, serialize=serializers.number, filters=filters, key="number", descending=False
         )

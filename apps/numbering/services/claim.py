@@ -8,6 +8,7 @@ nobody else holds locked.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from django.db import connection
 
 from apps.numbering.models import NumberRange, PhoneNumber
-from apps.numbering.states import NumberGrade, NumberStatus, RangeStatus
+from apps.numbering.selectors.selling import CANDIDATES, SELLING, ending
+from apps.numbering.states import NumberGrade, NumberStatus
 from apps.operators.calendar import china_date
 
 
@@ -28,51 +30,67 @@ class NumberCriteria:
     grade: NumberGrade = NumberGrade.ORDINARY
 
 
-# The conditions on ranges say the same as NumberRangeQuerySet.selling; a test compares the two.
-_PICK = f"""
-WITH lease AS MATERIALIZED (
-    SELECT r.id, r.home_province, r.home_city, r.first, r.last,
-        r.first + floor(random() * (r.last - r.first + 1))::bigint AS start
-    FROM numbering_numberrange AS r
-    JOIN operators_wholesaleagreement AS a ON a.id = r.agreement_id
-    WHERE r.operator_id = %(operator)s::bigint
-        AND r.status = '{RangeStatus.ACTIVE.value}'
-        AND r.leased_from <= %(today)s::date AND r.leased_until > %(today)s::date
-        AND a.valid_from <= %(today)s::date AND a.valid_until > %(today)s::date
-        AND (a.terminated_at IS NULL OR a.terminated_at > %(now)s::timestamptz)
-        AND (%(host)s::bigint IS NULL OR r.host_carrier_id = %(host)s::bigint)
-        AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)
-    ORDER BY random()
-), free AS MATERIALIZED (
-    SELECT found.number
-    FROM lease
+def _pick(limit: str, found: str) -> str:
+    """`free`: the numbers found, with the home area of their range, locked."""
+    ranges = f"""
+        SELECT r.id, r.home_province, r.home_city, r.first, r.last,
+            r.first + floor(%(fraction)s::float * (r.last - r.first + 1))::bigint AS start
+        FROM numbering_numberrange AS r
+        WHERE {SELLING}
+            AND (%(host)s::bigint IS NULL OR r.host_carrier_id = %(host)s::bigint)
+            AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)"""  # noqa: S608 - only our own constants
+    return f"""
+WITH free AS MATERIALIZED (
+    SELECT found.number, lease.id AS range_id, lease.home_province, lease.home_city
+    FROM (
+        ({ranges} AND r.draw >= %(draw)s::float ORDER BY r.draw)
+        UNION ALL
+        ({ranges} AND r.draw < %(draw)s::float ORDER BY r.draw)
+    ) AS lease
     CROSS JOIN LATERAL (VALUES (lease.start, lease.last), (lease.first, lease.start - 1)) AS stretch(low, high)
-    CROSS JOIN LATERAL (
+    CROSS JOIN LATERAL ({found}) AS found
+    LIMIT {limit}
+)"""  # noqa: S608 - only our own constants
+
+
+def _any_ending(limit: str) -> str:
+    return f"""
         SELECT p.number
         FROM numbering_phonenumber AS p
         WHERE p.operator_id = %(operator)s::bigint
             AND p.status = {NumberStatus.AVAILABLE.value}
             AND p.number BETWEEN stretch.low AND stretch.high
             AND p.grade = %(grade)s::smallint
-            AND mod(p.number, %(modulus)s::bigint) = %(tail)s::bigint
         ORDER BY p.number
-        LIMIT %(quantity)s::bigint
-        FOR UPDATE SKIP LOCKED
-    ) AS found
-    LIMIT %(quantity)s::bigint
-)"""  # noqa: S608 - only our own constants are formatted in
+        LIMIT {limit}
+        FOR UPDATE SKIP LOCKED"""  # noqa: S608 - only our own constants
 
-_TAKE = f"""{_PICK}
+
+_THAT_ENDING = f"""
+        SELECT hit.number
+        FROM {CANDIDATES.format(low="stretch.low", high="stretch.high")} AS candidate(number)
+        CROSS JOIN LATERAL (
+            SELECT p.number
+            FROM numbering_phonenumber AS p
+            WHERE p.operator_id = %(operator)s::bigint
+                AND p.status = {NumberStatus.AVAILABLE.value}
+                AND p.number = candidate.number
+                AND p.grade = %(grade)s::smallint
+            LIMIT 1
+            FOR UPDATE SKIP LOCKED
+        ) AS hit"""  # noqa: S608 - only our own constants
+
+_TAKE_PICKED = f"""
 UPDATE numbering_phonenumber AS n
 SET status = {NumberStatus.IN_USE.value}
-FROM free, lease
-WHERE n.number = free.number AND n.range_id = lease.id
+FROM free
+WHERE n.number = free.number
 RETURNING n.number, n.range_id, n.operator_id, n.reservation_id, n.quarantined_until, n.status, n.grade,
-    lease.id, lease.home_province, lease.home_city
-"""  # noqa: S608
+    free.range_id, free.home_province, free.home_city
+"""  # noqa: S608 - only our own constants
 
 # All or nothing: with too few free numbers the update touches none.
-_RESERVE = f"""{_PICK}, booking AS MATERIALIZED (
+_RESERVE_PICKED = f""", booking AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('numbering_reservation', 'id')) AS id
     WHERE (SELECT count(*) FROM free) = %(quantity)s::bigint
 )
@@ -81,7 +99,12 @@ SET status = {NumberStatus.RESERVED.value}, reservation_id = booking.id
 FROM free, booking
 WHERE n.number = free.number
 RETURNING n.number, n.reservation_id
-"""  # noqa: S608
+"""  # noqa: S608 - only our own constants
+
+_TAKE = _pick("1", _any_ending("1")) + _TAKE_PICKED
+_TAKE_ENDING = _pick("1", _THAT_ENDING) + _TAKE_PICKED
+_RESERVE = _pick("%(quantity)s::bigint", _any_ending("%(quantity)s::bigint")) + _RESERVE_PICKED
+_RESERVE_ENDING = _pick("%(quantity)s::bigint", _THAT_ENDING) + _RESERVE_PICKED
 
 _COLUMNS = ("number", "range_id", "operator_id", "reservation_id", "quarantined_until", "status", "grade")
 _RANGE_COLUMNS = ("id", "home_province", "home_city")
@@ -94,7 +117,8 @@ def take_next(
 
     Its range comes along with its home area; the range's other columns are read when asked for.
     """
-    rows = _execute(_TAKE, operator_id, host_carrier_id, criteria, 1, now)
+    statement = _TAKE if criteria.suffix is None else _TAKE_ENDING
+    rows = _execute(statement, operator_id, host_carrier_id, criteria, {}, now)
     if not rows:
         return None
     own = len(_COLUMNS)
@@ -111,7 +135,8 @@ def reserve_next(
     Returns the key of the reservation that the caller must insert before the transaction ends (the foreign key is
     checked only then), and the numbers, ascending.
     """
-    rows = _execute(_RESERVE, operator_id, host_carrier_id, criteria, quantity, now)
+    statement = _RESERVE if criteria.suffix is None else _RESERVE_ENDING
+    rows = _execute(statement, operator_id, host_carrier_id, criteria, {"quantity": quantity}, now)
     if not rows:
         return None
     return rows[0][1], sorted(row[0] for row in rows)
@@ -122,9 +147,11 @@ def _execute(
     operator_id: int,
     host_carrier_id: int | None,
     criteria: NumberCriteria,
-    quantity: int,
+    parameters: dict[str, Any],
     now: datetime,
 ) -> list[Any]:
+    if criteria.suffix is not None:
+        parameters = {**parameters, **ending(criteria.suffix)}
     with connection.cursor() as cursor:
         cursor.execute(
             statement,
@@ -133,11 +160,11 @@ def _execute(
                 "host": host_carrier_id,
                 "city": criteria.city,
                 "grade": criteria.grade.value,
-                "modulus": 10 ** len(criteria.suffix or ""),
-                "tail": int(criteria.suffix or "0"),
-                "quantity": quantity,
+                "draw": random.random(),  # noqa: S311 - spreads load, guards nothing
+                "fraction": random.random(),  # noqa: S311
                 "today": china_date(now),
                 "now": now,
+                **parameters,
             },
         )
         rows: list[Any] = cursor.fetchall()

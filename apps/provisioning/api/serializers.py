@@ -88,7 +88,7 @@ class JobErrorSerializer(serializers.Serializer[Any]):
 class JobSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     operation = serializers.CharField()
-    status = serializers.ChoiceField(JobStatus.values)
+    status = serializers.ChoiceField(JobStatus.choices)
     attempts = serializers.IntegerField()
     next_attempt_at = serializers.DateTimeField(allow_null=True)
     carrier_reference = serializers.CharField(allow_null=True)
@@ -105,7 +105,7 @@ class TimelineSerializer(serializers.Serializer[Any]):
 class OrderSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     type = serializers.CharField()
-    status = serializers.ChoiceField(OrderStatus.values)
+    status = serializers.ChoiceField(OrderStatus.choices)
     line = serializers.CharField()
     reason = serializers.CharField(allow_null=True)
     external_id = serializers.CharField(allow_null=True)

@@ -35,6 +35,7 @@ class OrderListView(PartnerView):
     scopes = {"GET": "orders:read", "POST": "orders:write"}
 
     @extend_schema(
+        operation_id="orders_list",
         responses=OrderListSerializer,
         parameters=[
             OpenApiParameter("status", str, enum=OrderStatus.values),
@@ -65,7 +66,9 @@ class OrderListView(PartnerView):
             request, orders, serialize=lambda pair: show_order(*pair), filters=filters, prepare=with_steps
         )
 
-    @extend_schema(request=_ORDER_REQUEST, responses={202: OrderSerializer}, tags=["orders"])
+    @extend_schema(
+        operation_id="orders_place", request=_ORDER_REQUEST, responses={202: OrderSerializer}, tags=["orders"]
+    )
     def post(self, request: Request) -> HttpResponse:
         """Asks for an operation on a line; the answer says where to watch it."""
         return self.once(request, lambda: self._place(request))
@@ -97,7 +100,7 @@ class OrderListView(PartnerView):
 class OrderView(PartnerView):
     scopes = {"GET": "orders:read"}
 
-    @extend_schema(responses=OrderSerializer, tags=["orders"])
+    @extend_schema(operation_id="orders_get", responses=OrderSerializer, tags=["orders"])
     def get(self, request: Request, uid: str) -> Response:
         """One order with its jobs and timeline, with an ETag."""
         params.read(request, ())
@@ -107,7 +110,9 @@ class OrderView(PartnerView):
 class OrderCancelView(PartnerView):
     scopes = {"POST": "orders:write"}
 
-    @extend_schema(request=None, responses={200: OrderSerializer}, tags=["orders"])
+    @extend_schema(
+        operation_id="orders_cancel", request=None, responses={200: OrderSerializer}, tags=["orders"]
+    )
     def post(self, request: Request, uid: str) -> HttpResponse:
         """Cancels what the carrier has not been told of."""
         return self.once(request, lambda: self._cancel(request, uid))

@@ -21,21 +21,17 @@ from apps.lines.models import Line
 from apps.lines.states import LineStatus
 from apps.numbering import services as numbering
 from apps.numbering.services import NumberCriteria
-from apps.operators import policies
+from apps.operators import policies, territory
 from apps.operators import selectors as operators
-from apps.operators import territory
 from apps.operators.policies import PolicyKey
-from apps.provisioning.errors import (
-    IdentityExpired,
-    IdentityNotVerified,
-    LineHasOpenOrder,
-    OrderNotCancellable,
-)
+from apps.provisioning.errors import LineHasOpenOrder, OrderNotCancellable
 from apps.provisioning.models import ActivationJob, ServiceOrder
 from apps.provisioning.selectors import get_order
 from apps.provisioning.states import FailureKind, JobStatus, OrderStatus, OrderType, drain_queue
 from apps.sims import services as sims
 from apps.subscribers import selectors as subscribers
+from apps.subscribers.errors import IdentityExpired, IdentityNotVerified
+from apps.subscribers.selectors import VerificationState
 from apps.subscribers.states import Standing
 
 # Shown as the reason of an order that waits for its real-name check.
@@ -79,21 +75,13 @@ def place_activation_order(
     person = subscribers.get_subscriber(actor=actor, uid=subscriber)
     ordered_plan = line_selectors.get_orderable_plan(actor=actor, operator_id=operator_id, plan=plan)
     carrier_id = ordered_plan.host_carrier_id
-    licence = operators.require_valid_licence(operator_id=operator_id, now=now)
-    agreement = operators.require_valid_agreement(
-        operator_id=operator_id, host_carrier_id=carrier_id, now=now
-    )
-    seller = (
-        operators.require_dealer(operator_id=operator_id, dealer_code_or_uid=dealer, now=now)
-        if dealer
-        else None
-    )
+    operators.require_valid_licence(operator_id=operator_id, now=now)
+    operators.require_valid_agreement(operator_id=operator_id, host_carrier_id=carrier_id, now=now)
+    seller = None
+    if dealer:
+        seller = operators.require_dealer(operator_id=operator_id, dealer_code_or_uid=dealer, now=now)
     carriers.get_connection(operator_id=operator_id, host_carrier_id=carrier_id)
-    verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
-    if verification.standing is Standing.FAILED:
-        raise IdentityNotVerified
-    if verification.standing is Standing.EXPIRED:
-        raise IdentityExpired
+    verification = _require_no_failed_check(person.pk, now)
 
     slot_id = lines.take_holder_slot(
         operator_id=operator_id,
@@ -227,6 +215,15 @@ def cancel_order(*, actor: Actor, order: str, now: datetime) -> ServiceOrder:
     trace(actor, locked, "order.cancel", before, now)
     announce(locked, "order.cancelled", now)
     return locked
+
+
+def _require_no_failed_check(subscriber_id: int, now: datetime) -> VerificationState:
+    verification = subscribers.get_verification_state(subscriber_id=subscriber_id, now=now)
+    if verification.standing is Standing.FAILED:
+        raise IdentityNotVerified
+    if verification.standing is Standing.EXPIRED:
+        raise IdentityExpired
+    return verification
 
 
 def _create(

@@ -16,13 +16,14 @@ from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
 from apps.subscribers.states import Channel, CheckOutcome, SubscriberKind, VerificationStatus
 
 KINDS = [kind.lower() for kind in SubscriberKind.values]
+DOCUMENT_TYPES = [member.value for member in DocumentType]
 CHANNELS = [channel.lower() for channel in Channel.values]
 # The longest number of any type, with room for the blanks that people type.
 NUMBER_CHARACTERS = 40
 
 
 class DocumentInputSerializer(StrictSerializer):
-    type = serializers.ChoiceField(choices=[member.value for member in DocumentType])
+    type = serializers.ChoiceField(choices=DOCUMENT_TYPES)
     number = serializers.CharField(max_length=NUMBER_CHARACTERS)
     valid_from = serializers.DateField(required=False, allow_null=True)
     valid_until = serializers.DateField(
@@ -73,7 +74,7 @@ class VerificationRequestSerializer(StrictSerializer):
 
 class DocumentSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
-    type = serializers.ChoiceField(choices=[member.value for member in DocumentType])
+    type = serializers.ChoiceField(choices=DOCUMENT_TYPES)
     number = serializers.CharField(help_text="Masked.")
     valid_from = serializers.DateField(allow_null=True)
     valid_until = serializers.DateField(allow_null=True)

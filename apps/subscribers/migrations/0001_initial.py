@@ -255,6 +255,10 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="subscriber",
+            index=models.Index(fields=["operator", "-uid"], name="subscriber_operator"),
+        ),
+        migrations.AddIndex(
             model_name="verification",
             index=models.Index(
                 condition=models.Q(("status", "PENDING")), fields=["next_attempt_at"], name="verification_due"

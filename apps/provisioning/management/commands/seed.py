@@ -1,4 +1,4 @@
-"""`manage.py seed`: reference data and default policies. Safe to run again; changes nothing that staff have set since."""
+"""`manage.py seed`: reference data and default policies. Safe to run again; what staff have set since stays."""
 
 from __future__ import annotations
 

@@ -1,68 +1,14 @@
-"""Reading ranges, numbers and reservations."""
+"""Single rows, and the locks on them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from django.db.models import BigIntegerField, ExpressionWrapper, F, QuerySet, TextField, Value
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.core.public_ids import get_by_uid
 from apps.numbering.models import NumberRange, PhoneNumber, Reservation
-from apps.numbering.numbers import DIGITS
-from apps.numbering.states import NumberGrade, RangeStatus
-
-
-@dataclass(frozen=True, slots=True)
-class NumberFilter:
-    """What a list of numbers is narrowed to; None means anything. Digits are text, so that leading zeros count.
-
-    `prefix` is counted from the leading 1, `suffix` from the end; `contains` and `exclude_digit` look at all digits.
-    """
-
-    carrier: str | None = None
-    grade: NumberGrade | None = None
-    city: str | None = None
-    prefix: str | None = None
-    suffix: str | None = None
-    contains: str | None = None
-    exclude_digit: str | None = None
-
-
-def list_sellable_numbers(*, actor: Actor, wanted: NumberFilter, now: datetime) -> QuerySet[PhoneNumber, Any]:
-    """Free numbers of ranges that may be sold from now, as dicts with `number grade carrier home_city`, unordered.
-
-    Nothing that cannot be sold is in it: no reserved, used, quarantined or withheld number, none of a range whose lease
-    or agreement is not in force.
-    """
-    ranges = NumberRange.objects.visible_to(actor).selling(now=now)
-    if wanted.carrier is not None:
-        ranges = ranges.filter(host_carrier__code=wanted.carrier)
-    if wanted.city is not None:
-        ranges = ranges.filter(home_city=wanted.city)
-    numbers = PhoneNumber.objects.visible_to(actor).available().filter(range__in=ranges)
-    if wanted.grade is not None:
-        numbers = numbers.filter(grade=wanted.grade)
-    if wanted.prefix is not None:
-        unit = 10 ** (DIGITS - len(wanted.prefix))
-        low = int(wanted.prefix) * unit
-        numbers = numbers.filter(number__range=(low, low + unit - 1))
-    if wanted.suffix is not None:
-        modulus = Value(10 ** len(wanted.suffix), output_field=BigIntegerField())
-        tail = ExpressionWrapper(F("number") % modulus, output_field=BigIntegerField())
-        numbers = numbers.alias(tail=tail).filter(tail=int(wanted.suffix))
-    if wanted.contains is not None:
-        numbers = numbers.alias(digits=Cast("number", TextField())).filter(digits__contains=wanted.contains)
-    if wanted.exclude_digit is not None:
-        digits = Cast("number", TextField())
-        numbers = numbers.alias(all_digits=digits).exclude(all_digits__contains=wanted.exclude_digit)
-    return numbers.values(
-        "number", "grade", carrier=F("range__host_carrier__code"), home_city=F("range__home_city")
-    )
+from apps.numbering.states import RangeStatus
 
 
 def get_number(*, actor: Actor, number: int) -> PhoneNumber:

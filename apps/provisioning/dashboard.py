@@ -1,0 +1,128 @@
+"""The admin's first page: what waits for a person, what is on its way, and how long the papers last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from apps.accounts.actors import staff_actor
+from apps.accounts.roles import may_see
+from apps.core import clock
+from apps.core.actor import Actor
+from apps.operators import selectors as operators
+from apps.operators.states import Validity
+from apps.provisioning import selectors
+from apps.provisioning.selectors import Backlog
+from apps.subscribers import selectors as subscribers
+
+
+def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Hook of the admin's theme: adds `dashboard`, groups of cards for the person who looks."""
+    actor = staff_actor(request)
+    backlog = selectors.get_backlog(actor=actor)
+    groups = [
+        {"title": "Waits for a person", "cards": _waiting(actor, backlog)},
+        {"title": "On its way", "cards": _moving(backlog)},
+    ]
+    if may_see(request.user.role, "operators"):  # type: ignore[union-attr]
+        groups.append({"title": "Papers", "cards": _papers(actor)})
+    return {**context, "dashboard": [group for group in groups if group["cards"]]}
+
+
+def _card(title: str, value: object, *, note: str, href: str, bad: bool, word: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "value": value,
+        "note": note,
+        "href": href,
+        "tone": "danger" if bad else "success",
+        "word": word if bad else "ok",
+    }
+
+
+def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
+    reviews = subscribers.count_reviews(actor=actor)
+    jobs, checks = (
+        reverse("admin:provisioning_activationjob_changelist"),
+        reverse("admin:subscribers_verification_changelist"),
+    )
+    return [
+        _card(
+            "Dead letters",
+            backlog.dead_letters,
+            note="Jobs out of attempts or misconfigured; Retry asks the carrier first.",
+            href=f"{jobs}?dead=1",
+            bad=backlog.dead_letters > 0,
+            word="look",
+        ),
+        _card(
+            "Real-name reviews",
+            reviews,
+            note="Uncertain checks that a second person decides.",
+            href=f"{checks}?status__exact=REVIEW",
+            bad=reviews > 0,
+            word="decide",
+        ),
+    ]
+
+
+def _moving(backlog: Backlog) -> list[dict[str, Any]]:
+    jobs, orders = (
+        reverse("admin:provisioning_activationjob_changelist"),
+        reverse("admin:provisioning_serviceorder_changelist"),
+    )
+    oldest = (
+        f"The oldest is {backlog.oldest_open_minutes} min old."
+        if backlog.oldest_open_minutes is not None
+        else "None is open."
+    )
+    return [
+        _card(
+            "Jobs in doubt",
+            backlog.in_doubt,
+            note="The carrier has not answered; it is being asked.",
+            href=f"{jobs}?status__exact=IN_DOUBT",
+            bad=backlog.in_doubt > 0,
+            word="asking",
+        ),
+        _card(
+            "Jobs open",
+            backlog.open_jobs,
+            note=oldest,
+            href=jobs,
+            bad=(backlog.oldest_open_minutes or 0) >= 15,
+            word="slow",
+        ),
+        _card(
+            "Orders held",
+            backlog.held_orders,
+            note="Waiting for their real-name check.",
+            href=f"{orders}?status__exact=HELD",
+            bad=False,
+            word="",
+        ),
+    ]
+
+
+def _papers(actor: Actor) -> list[dict[str, Any]]:
+    if actor.operator_id is None:
+        return []
+    now = clock.now()
+    licence = operators.get_licence_state(operator_id=actor.operator_id, now=now)
+    cards = [("Licence", licence, reverse("admin:operators_licence_changelist"))]
+    agreements = operators.list_agreement_states(operator_id=actor.operator_id, now=now)
+    page = reverse("admin:operators_wholesaleagreement_changelist")
+    cards += [(f"Agreement with {paper.carrier}", paper, page) for paper in agreements]
+    return [
+        _card(
+            title,
+            paper.state.replace("_", " ").capitalize(),
+            note=f"{paper.number}, until {paper.valid_until}" if paper.valid_until else "None is on record.",
+            href=href,
+            bad=paper.state != Validity.VALID,
+            word="no new lines",
+        )
+        for title, paper, href in cards
+    ]
