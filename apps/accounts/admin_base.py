@@ -239,7 +239,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def link(*, model: str, key: object, text: str) -> str:
     """A link to another row's page; `model` is "app_model"."""
-    return format_html('<a href="{}" class="underline">{}</a>', reverse(f"admin:{model}_change", args=[key]), text)
+    return format_html(
+        '<a href="{}" class="underline">{}</a>', reverse(f"admin:{model}_change", args=[key]), text
+    )
 
 
 def _cell(value: object) -> object:

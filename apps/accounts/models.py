@@ -137,7 +137,7 @@ class IdempotencyKey(models.Model):
 
     partner_app = models.ForeignKey(PartnerApp, on_delete=models.CASCADE, db_index=False)
     key = models.CharField(max_length=255)
-    # SHA-256 over method, path and body of the request.
+    # Keyed hash over method, path and body of the request.
     fingerprint = models.BinaryField(max_length=32)
     status = models.SmallIntegerField()
     body = models.BinaryField()

@@ -15,6 +15,8 @@ R = TypeVar("R")
 # Whoever locks rows of several tables takes them in this order; inside a table by primary key. No cycles, no deadlocks.
 LOCK_ORDER = (
     "accounts.IdempotencyKey",
+    "subscribers.Subscriber",
+    "subscribers.Verification",
     "lines.HolderSlot",
     "numbering.Reservation",
     "numbering.PhoneNumber",

@@ -85,7 +85,8 @@ class LineAdmin(TenantAdmin):
     def sims_over_time(self, line: Line) -> str:
         rows = line.sim_assignments.select_related("sim").order_by("-id")
         return table(
-            ("ICCID", "From", "Until"), ((row.sim.iccid, row.assigned_at, row.released_at or "now") for row in rows)
+            ("ICCID", "From", "Until"),
+            ((row.sim.iccid, row.assigned_at, row.released_at or "now") for row in rows),
         )
 
     @display(description="Orders")

@@ -90,8 +90,8 @@ class ServiceOrder(models.Model):
     def hold(self, *, reason: str, until: datetime) -> None:
         self._move(OrderStatus.HELD, reason=reason, held_until=until)
 
-    def start(self) -> None:
-        self._move(OrderStatus.IN_PROGRESS, reason="", held_until=None)
+    def start(self, verification_id: int | None) -> None:
+        self._move(OrderStatus.IN_PROGRESS, reason="", held_until=None, verification_id=verification_id)
 
     def complete(self, now: datetime) -> None:
         self._move(OrderStatus.COMPLETED, reason="", finished_at=now)

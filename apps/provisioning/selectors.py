@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db.models import Count, Min, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
 
 from apps.audit import selectors as audit
 from apps.audit.models import AuditEvent
@@ -16,6 +16,8 @@ from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
 from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
+from apps.subscribers.models import Verification
+from apps.subscribers.states import VerificationStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,15 @@ def has_waiting_callbacks() -> bool:
     return CarrierCallback.objects.filter(applied_at=None).exists()
 
 
-def list_subscribers_with_held_orders(*, limit: int = 500) -> list[int]:
-    """Keys of the subscribers of the oldest held orders, each once."""
-    held = ServiceOrder.objects.filter(status=OrderStatus.HELD).order_by("id")
+def list_subscribers_with_news(*, limit: int = 500) -> list[int]:
+    """Subscribers whose real-name check was decided while an order of theirs is HELD: somebody missed the news."""
+    # The order's moment is when its request began; the check may have been decided a little before and committed after.
+    decided = Verification.objects.filter(
+        subscriber_id=OuterRef("line__subscriber_id"),
+        status__in=[VerificationStatus.PASSED, VerificationStatus.FAILED],
+        decided_at__gt=OuterRef("created_at") - timedelta(minutes=5),
+    )
+    held = ServiceOrder.objects.filter(Exists(decided), status=OrderStatus.HELD)
     return sorted(set(held.values_list("line__subscriber_id", flat=True)[:limit]))
 
 

@@ -52,6 +52,6 @@ def sweep(**_future: Any) -> None:
         dispatch.now("provisioning.drain", queue=drain_queue(carrier_code), connection_id=connection_id)
     if selectors.has_waiting_callbacks():
         dispatch.now("provisioning.apply_callbacks")
-    held = selectors.list_subscribers_with_held_orders()
-    if held:
-        services.continue_held_orders(actor=WORKER, subscriber_ids=held, now=clock.now())
+    services.continue_held_orders(
+        actor=WORKER, subscriber_ids=selectors.list_subscribers_with_news(), now=clock.now()
+    )

@@ -27,7 +27,18 @@ LEVEL = {app: level for level, apps in enumerate(ORDER) for app in apps}
 
 # Where somebody from outside comes in: these read the clock, make actors, speak HTTP or Celery.
 INTERFACES = frozenset(
-    {"api", "admin", "admin_base", "admin_forms", "actors", "backends", "management", "middleware", "tasks"}
+    {
+        "api",
+        "admin",
+        "admin_base",
+        "admin_forms",
+        "actors",
+        "backends",
+        "dashboard",
+        "management",
+        "middleware",
+        "tasks",
+    }
 )
 
 
@@ -91,6 +102,20 @@ def inside() -> Iterator[Module]:
     for module in _all_modules():
         if module.room not in INTERFACES and module.app != "core":
             yield module
+
+
+@functools.cache
+def exported(app: str, room: str) -> frozenset[str] | None:
+    """What the package of a room offers to others; None when the room is a single file."""
+    front = APPS / app / room / "__init__.py"
+    if not front.exists():
+        return None
+    return frozenset(
+        alias.asname or alias.name
+        for node in ast.parse(front.read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    )
 
 
 def decorators(function: ast.FunctionDef) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.architecture.source import INTERFACES, LEVEL, Module, decorators, inside, modules, none
+from tests.architecture.source import INTERFACES, LEVEL, Module, decorators, exported, inside, modules, none
 from tests.core.test_errors import ERRORS
 
 WRITES = {
@@ -69,6 +69,12 @@ def changes_rows(function: ast.FunctionDef) -> bool:
     return not decorators(function).isdisjoint({"operation", "use_case"})
 
 
+def is_public(module: Module, function: ast.FunctionDef) -> bool:
+    """What the files of one room share among themselves may be called as it reads best."""
+    names = exported(module.app, module.room)
+    return is_service(function) or (module.room == "selectors" if names is None else function.name in names)
+
+
 # --- Interfaces only translate --------------------------------------------------------------------------------------
 def test_interfaces_never_touch_objects() -> None:
     touching = [
@@ -110,8 +116,7 @@ def test_services_and_selectors_take_keywords_and_say_what_they_guarantee() -> N
     for module in modules("services", "selectors"):
         for function in module.functions():
             args = function.args
-            # What the files of one app's services share among themselves may be called as it reads best.
-            public = module.room == "selectors" or is_service(function)
+            public = is_public(module, function)
             if public and (args.posonlyargs or args.args or args.vararg):
                 careless.append(f"{module.at(function)} {function.name} takes positional arguments")
             if public and not ast.get_docstring(function):

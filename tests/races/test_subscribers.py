@@ -72,7 +72,7 @@ def test_the_loser_of_the_race_finds_the_winner_inside_a_bigger_transaction(
                 operator_id=operator.pk,
                 name="李四",
                 document=services.DocumentInput(
-                    type=services.DocumentType.RESIDENT_ID, number=resident_number(str(300_000 + thread))
+                    type=services.DocumentType.RESIDENT_ID, number=resident_number(str(120_000 + thread))
                 ),
                 now=now,
             )

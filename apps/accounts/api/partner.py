@@ -21,7 +21,7 @@ from apps.accounts.actors import partner_actor
 from apps.accounts.api import limits
 from apps.accounts.models import PartnerApp
 from apps.accounts.services import Answer
-from apps.core import clock, ratelimit
+from apps.core import clock, ratelimit, sealing
 from apps.core.actor import Actor
 from apps.core.api import formats
 from apps.core.api.problems import ApiError
@@ -160,6 +160,10 @@ def _render(answer: Answer, *, replayed: bool) -> HttpResponse:
 
 
 def _fingerprint(request: Request) -> bytes:
-    """SHA-256 over method, path and body as data, so that another order of members is still the same request."""
+    """Keyed hash of method, path and body as data, so that another order of members is still the same request.
+
+    Keyed, because the body may hold an identity number and few unknown digits: a bare hash could be searched.
+    """
     body = orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(f"{request.method}\n{request.get_full_path()}\n".encode() + body).digest()
+    digest = hashlib.sha256(f"{request.method}\n{request.get_full_path()}\n".encode() + body).hexdigest()
+    return sealing.blind_index(digest, purpose="accounts.idempotency")

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from apps.core import errors
 from apps.core.errors import DomainError, FieldError
+from apps.core.logging import scrub
 from apps.core.masking import hide_identity_numbers
 
 logger = logging.getLogger(__name__)
@@ -187,10 +188,9 @@ def _flatten(detail: Any, pointer: str) -> Iterator[FieldError]:
     """DRF's nested error structure as a flat list with JSON pointers; messages never quote the value."""
     if isinstance(detail, Mapping):
         for key, value in detail.items():
-            part = (
-                "" if key == "non_field_errors" else f"/{str(key)[:64].replace('~', '~0').replace('/', '~1')}"
-            )
-            yield from _flatten(value, pointer + part)
+            # The name of an unknown field is the caller's, and could be an identity number.
+            name = scrub(str(key))[:64].replace("~", "~0").replace("/", "~1")
+            yield from _flatten(value, pointer if key == "non_field_errors" else f"{pointer}/{name}")
     elif isinstance(detail, list):
         for index, value in enumerate(detail):
             nested = isinstance(value, (Mapping, list))

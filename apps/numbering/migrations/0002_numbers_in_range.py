@@ -6,9 +6,13 @@ FORWARD = """
 CREATE FUNCTION numbering_check_added_numbers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (
-        SELECT FROM added
+        SELECT FROM (
+            SELECT range_id, operator_id, min(number) AS lowest, max(number) AS highest
+            FROM added GROUP BY range_id, operator_id
+        ) AS block
         LEFT JOIN numbering_numberrange AS r
-            ON r.id = added.range_id AND r.operator_id = added.operator_id AND added.number BETWEEN r.first AND r.last
+            ON r.id = block.range_id AND r.operator_id = block.operator_id
+            AND block.lowest >= r.first AND block.highest <= r.last
         WHERE r.id IS NULL
     ) THEN
         RAISE EXCEPTION 'a number lies outside its range, or belongs to another operator than its range'

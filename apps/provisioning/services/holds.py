@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from apps.carriers import selectors as carriers
 from apps.core.actor import Actor
 from apps.core.db import serialize_on, use_case
 from apps.lines import services as lines
@@ -34,7 +35,16 @@ def continue_held_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
     verification = subscribers.get_verification_state(subscriber_id=order.line.subscriber_id, now=now)
     if verification.standing is Standing.PASSED_FRESH:
         locked = ServiceOrder.objects.select_for_update().get(pk=order_id)
-        start_order(actor=actor, order=locked, verification_id=verification.verification_id, now=now)
+        connection = carriers.get_connection(
+            operator_id=order.operator_id, host_carrier_id=order.line.host_carrier_id
+        )
+        start_order(
+            actor=actor,
+            order=locked,
+            connection=connection,
+            verification_id=verification.verification_id,
+            now=now,
+        )
         return True
     if verification.standing in (Standing.FAILED, Standing.EXPIRED):
         _end(actor, order, "identity_not_verified", now)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
-
 from apps.audit import services as audit
 from apps.carriers import selectors as carriers
+from apps.carriers.models import CarrierConnection
 from apps.core import dispatch
 from apps.core.actor import Actor
-from apps.core.db import operation, serialize_on, violated_constraint
+from apps.core.db import operation, serialize_on
 from apps.events import services as events
 from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
@@ -75,12 +74,14 @@ def place_activation_order(
     person = subscribers.get_subscriber(actor=actor, uid=subscriber)
     ordered_plan = line_selectors.get_orderable_plan(actor=actor, operator_id=operator_id, plan=plan)
     carrier_id = ordered_plan.host_carrier_id
-    operators.require_valid_licence(operator_id=operator_id, now=now)
-    operators.require_valid_agreement(operator_id=operator_id, host_carrier_id=carrier_id, now=now)
+    licence = operators.require_valid_licence(operator_id=operator_id, now=now)
+    agreement = operators.require_valid_agreement(
+        operator_id=operator_id, host_carrier_id=carrier_id, now=now
+    )
     seller = None
     if dealer:
         seller = operators.require_dealer(operator_id=operator_id, dealer_code_or_uid=dealer, now=now)
-    carriers.get_connection(operator_id=operator_id, host_carrier_id=carrier_id)
+    connection = carriers.get_connection(operator_id=operator_id, host_carrier_id=carrier_id)
     verification = _require_no_failed_check(person.pk, now)
 
     slot_id = lines.take_holder_slot(
@@ -97,12 +98,15 @@ def place_activation_order(
         criteria=wish.criteria,
         now=now,
     )
-    # Only now is it known where the line is at home, and the papers must cover that place too.
+    # Only now is it known where the line is at home. Some other paper may cover the place if these two do not.
     province, city = number.range.home_province, number.range.home_city
-    operators.require_valid_licence(operator_id=operator_id, now=now, area=territory.area(province, city))
-    operators.require_valid_agreement(
-        operator_id=operator_id, host_carrier_id=carrier_id, now=now, province=province, city=city
-    )
+    place = territory.area(province, city)
+    if not territory.covers(licence.areas, place):
+        operators.require_valid_licence(operator_id=operator_id, now=now, area=place)
+    if not territory.covers(agreement.areas, place):
+        operators.require_valid_agreement(
+            operator_id=operator_id, host_carrier_id=carrier_id, now=now, province=province, city=city
+        )
     sim = sims.take_sim(
         actor=actor, operator_id=operator_id, host_carrier_id=carrier_id, iccid=iccid, now=now
     )
@@ -119,7 +123,13 @@ def place_activation_order(
     )
     order = _create(actor, line, OrderType.ACTIVATE, external_id=external_id, request_reason="", now=now)
     if verification.standing is Standing.PASSED_FRESH:
-        start_order(actor=actor, order=order, verification_id=verification.verification_id, now=now)
+        start_order(
+            actor=actor,
+            order=order,
+            connection=connection,
+            verification_id=verification.verification_id,
+            now=now,
+        )
     else:
         hours = policies.get(operator_id=operator_id, key=PolicyKey.HELD_ORDER_HOURS, now=now)
         order.hold(reason=AWAITING_IDENTITY, until=now + timedelta(hours=hours))
@@ -149,23 +159,25 @@ def place_termination_order(
     order = _create(
         actor, locked, OrderType.TERMINATE, external_id=external_id, request_reason=reason, now=now
     )
-    start_order(actor=actor, order=order, verification_id=None, now=now)
+    connection = carriers.get_connection(
+        operator_id=locked.operator_id, host_carrier_id=locked.host_carrier_id
+    )
+    start_order(actor=actor, order=order, connection=connection, verification_id=None, now=now)
     return order
 
 
 @operation
 def start_order(
-    *, actor: Actor, order: ServiceOrder, verification_id: int | None, now: datetime
+    *,
+    actor: Actor,
+    order: ServiceOrder,
+    connection: CarrierConnection,
+    verification_id: int | None,
+    now: datetime,
 ) -> ActivationJob:
     """ACKNOWLEDGED or HELD -> IN_PROGRESS with a QUEUED job and a nudge for the workers; the caller holds the order."""
     before = order.status
-    if verification_id is not None:
-        order.verification_id = verification_id
-        order.save(update_fields=["verification_id"])
-    order.start()
-    connection = carriers.get_connection(
-        operator_id=order.operator_id, host_carrier_id=order.line.host_carrier_id
-    )
+    order.start(verification_id)
     job = ActivationJob(
         operator_id=order.operator_id,
         order=order,
@@ -239,13 +251,8 @@ def _create(
         placed_by=actor.id,
         created_at=now,
     )
-    try:
-        with transaction.atomic():
-            order.save()
-    except IntegrityError as error:
-        if violated_constraint(error) == "one_open_order_per_line":
-            raise LineHasOpenOrder from None
-        raise
+    # Callers have made sure that no order is open on the line, under its lock; one_open_order_per_line stands behind.
+    order.save()
     trace(actor, order, "order.place", None, now)
     announce(order, "order.created", now)
     return order
