@@ -54,6 +54,7 @@ def get_partner_app(*, actor: Actor, uid: str) -> PartnerApp:
 
 
 def list_partner_apps(*, actor: Actor) -> QuerySet[PartnerApp]:
+    """Apps the actor may see, revoked ones too."""
     return PartnerApp.objects.visible_to(actor).select_related("operator").order_by("pk")
 
 

@@ -21,5 +21,6 @@ def forget_idempotency_keys(**_future: Any) -> None:
 
 @shared_task(name="accounts.forget_expired_tokens")
 def forget_expired_tokens(**_future: Any) -> None:
+    """Tokens that can open nothing any more, in batches."""
     while accounts.forget_expired_tokens(now=clock.now(), limit=_BATCH) == _BATCH:
         pass

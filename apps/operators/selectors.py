@@ -61,6 +61,7 @@ def get_operator_by_code(*, actor: Actor, code: str) -> VirtualOperator:
 
 
 def list_operators(*, actor: Actor) -> QuerySet[VirtualOperator]:
+    """Live tenants and sandboxes the actor may see, by code."""
     return VirtualOperator.objects.visible_to(actor).order_by("code")
 
 
@@ -70,16 +71,19 @@ def no_operators() -> QuerySet[VirtualOperator]:
 
 
 def list_licences(*, actor: Actor) -> QuerySet[Licence]:
+    """Licences the actor may see, ended ones too."""
     return Licence.objects.visible_to(actor).order_by("operator_id", "-valid_until")
 
 
 def list_agreements(*, actor: Actor) -> QuerySet[WholesaleAgreement]:
+    """Agreements the actor may see, ended ones too."""
     return WholesaleAgreement.objects.visible_to(actor).order_by(
         "operator_id", "host_carrier_id", "-valid_until"
     )
 
 
 def list_dealers(*, actor: Actor) -> QuerySet[Dealer]:
+    """Dealers the actor may see, whether they may act or not."""
     return Dealer.objects.visible_to(actor).order_by("operator_id", "code")
 
 
@@ -99,6 +103,7 @@ def get_host_carrier(*, code: str) -> HostCarrier:
 
 
 def list_host_carriers() -> QuerySet[HostCarrier]:
+    """All of them, by code."""
     return HostCarrier.objects.order_by("code")
 
 
@@ -114,6 +119,7 @@ def get_access_code(*, digits: str) -> AccessCode | None:
 
 
 def list_document_types() -> QuerySet[DocumentType]:
+    """All of them, by code, whether accepted or not."""
     return DocumentType.objects.order_by("code")
 
 

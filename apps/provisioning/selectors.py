@@ -119,6 +119,7 @@ class Backlog:
 
 
 def get_backlog(*, actor: Actor) -> Backlog:
+    """Counts of what is open, in three queries; ages by the database's clock."""
     jobs = ActivationJob.objects.visible_to(actor)
     opened = jobs.filter(status__in=OPEN_JOB).aggregate(
         count=Count("id"), doubt=Count("id", filter=Q(status=JobStatus.IN_DOUBT)), oldest=Min("created_at")

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -75,34 +75,25 @@ class Job:
     people: list[Person]
     progress: Progress
     task: Any
-    waiting: dict[str, Person] = field(default_factory=dict)
 
     async def run(self) -> None:
         for partner in self.partners.values():
             await partner.login()
         await self._find_earlier_orders()
         await self._choose_sims_and_numbers()
-        # Cards of one person one after the other, people side by side.
+        # Cards of one person one after the other, people side by side; whoever has ordered no longer counts.
         groups: dict[tuple[str, str], list[Person]] = defaultdict(list)
         for person in self.people:
             groups[person.operator, person.row["document_number"]].append(person)
         gate = asyncio.Semaphore(AT_ONCE)
-        watch = asyncio.create_task(self._watch())
 
         async def onboard(group: list[Person]) -> None:
             async with gate:
                 for person in group:
                     await self._onboard(person)
+            await asyncio.gather(*(self._follow(person) for person in group if person.order))
 
-        try:
-            await asyncio.gather(*(onboard(group) for group in groups.values()))
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while self.waiting and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
-        finally:
-            watch.cancel()
-        for person in self.waiting.values():
-            person.trouble = f"still {person.outcome} after {PATIENCE_SECONDS:.0f} s"
+        await asyncio.gather(*(onboard(group) for group in groups.values()))
         await self._look_at_lines()
 
     async def _find_earlier_orders(self) -> None:
@@ -139,7 +130,6 @@ class Job:
 
     async def _onboard(self, person: Person) -> None:
         if person.order:
-            self.waiting[person.order] = person
             return
         partner, row = self.partners[person.operator], person.row
         document = {"type": row["document_type"], "number": row["document_number"]}
@@ -157,7 +147,6 @@ class Job:
             self._ended(person, "REFUSED", refusal.code)
             return
         person.order, person.line = placed["id"], placed["line"]
-        self.waiting[person.order] = person
 
     async def _ask_for_check(self, partner: Partner, subscriber: str) -> None:
         try:
@@ -167,31 +156,21 @@ class Job:
             if refusal.code != "verification_in_progress":
                 raise
 
-    async def _watch(self) -> None:
-        """Reads the newest orders of each operator until everybody we wait for has ended."""
+    async def _follow(self, person: Person) -> None:
+        """Asks for the order, less and less often, until it has ended or waits for a reviewer as it should."""
+        deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.0 if person.known else 1.0
         while True:
-            await asyncio.sleep(0.25)
-            for name, partner in self.partners.items():
-                missing = {uid for uid, person in self.waiting.items() if person.operator == name}
-                if not missing:
-                    continue
-                try:
-                    async for order in partner.items("/orders", type="activate"):
-                        if order["id"] in missing:
-                            missing.discard(order["id"])
-                            self._see(self.waiting[order["id"]], order)
-                        if not missing:
-                            break
-                except Refused:
-                    continue
-
-    def _see(self, person: Person, order: Mapping[str, Any]) -> None:
-        person.outcome, person.code = order["status"], order["reason"] or ""
-        held_for_review = order["status"] == "HELD" and person.row["expect"] == "HELD"
-        if order["status"] in FINAL or held_for_review:
-            del self.waiting[order["id"]]
-            done = order["status"] == "COMPLETED"
-            self._ended(person, "ACTIVE" if done else order["status"], order["reason"] or "")
+            await asyncio.sleep(pause)
+            order = await self.partners[person.operator].get(f"/orders/{person.order}")
+            for_review = order["status"] == "HELD" and person.row["expect"] == "HELD"
+            if order["status"] in FINAL or for_review or time.monotonic() > deadline:
+                break
+            pause = min(max(pause, 0.5) * 1.3, 3.0)
+        if order["status"] not in FINAL and not for_review:
+            person.trouble = f"still {order['status']} after {PATIENCE_SECONDS:.0f} s"
+        self._ended(
+            person, "ACTIVE" if order["status"] == "COMPLETED" else order["status"], order["reason"] or ""
+        )
 
     def _ended(self, person: Person, outcome: str, code: str) -> None:
         person.end(outcome, code)

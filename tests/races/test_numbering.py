@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -120,8 +121,8 @@ def test_take_against_expiry(operator: VirtualOperator, now: datetime) -> None:
     for _ in range(ROUNDS):
         reservation = given_reservation(operator=operator, now=now, ttl_seconds=60)
         taken, expired = at_once(
-            lambda uid=reservation.uid: take(leased, now, reservation_uid=uid),
-            lambda: numbering.expire_reservations(actor=SYSTEM, now=over, limit=10),
+            partial(take, leased, now, reservation_uid=reservation.uid),
+            partial(numbering.expire_reservations, actor=SYSTEM, now=over, limit=10),
         )
         reservation.refresh_from_db()
         row = PhoneNumber.objects.get(number=leased.first)

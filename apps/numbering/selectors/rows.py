@@ -50,6 +50,7 @@ def get_next_reserved_for_update(*, reservation: Reservation, host_carrier_id: i
 
 
 def has_reserved(*, reservation: Reservation) -> bool:
+    """Whether the reservation still holds a number."""
     return PhoneNumber.objects.filter(reservation=reservation).exists()
 
 
@@ -67,6 +68,7 @@ def get_reservation_for_update(*, actor: Actor, uid: str) -> Reservation:
 
 
 def list_ranges(*, actor: Actor) -> QuerySet[NumberRange]:
+    """All ranges the actor may see, returned ones too, unordered, with operator, host carrier and agreement."""
     return NumberRange.objects.visible_to(actor).select_related("operator", "host_carrier", "agreement")
 
 
