@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 from django.db import connection
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from apps.accounts.actors import actor_of_user
@@ -16,6 +17,10 @@ from apps.core.actor import Actor
 from apps.operators.models import HostCarrier, VirtualOperator
 from tests.factories.accounts import ApiClient, given_partner_app, given_token, given_user
 from tests.factories.operators import SYSTEM, given_carriers, given_operator, given_policies
+
+# A busy machine is not a failure.
+hypothesis_settings.register_profile("kaihu", deadline=None)
+hypothesis_settings.load_profile("kaihu")
 
 
 @pytest.fixture(scope="session")

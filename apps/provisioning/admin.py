@@ -1,36 +1,25 @@
-"""Orders, jobs and callbacks in the admin: the on-call engineer's pages."""
+"""Orders and jobs in the admin: the on-call engineer's pages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.decorators import display
+from django.utils.html import format_html
 
-from apps.accounts.admin_base import Button, TenantAdmin, link, table
+from apps.accounts.admin_base import Button, TenantAdmin, add_panel
+from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
 from apps.core.actor import Actor
+from apps.lines.models import Line
+from apps.numbering.numbers import to_e164
 from apps.provisioning import selectors, services
 from apps.provisioning.models import ActivationJob, ServiceOrder
-from apps.provisioning.states import JobStatus, OrderStatus
-
-ORDER_COLOURS = {
-    OrderStatus.ACKNOWLEDGED.value: "info",
-    OrderStatus.HELD.value: "warning",
-    OrderStatus.IN_PROGRESS.value: "info",
-    OrderStatus.COMPLETED.value: "success",
-    OrderStatus.FAILED.value: "danger",
-    OrderStatus.CANCELLED.value: "danger",
-}
-JOB_COLOURS = {
-    JobStatus.QUEUED.value: "info",
-    JobStatus.SENDING.value: "info",
-    JobStatus.ACCEPTED.value: "info",
-    JobStatus.IN_DOUBT.value: "warning",
-    JobStatus.SUCCEEDED.value: "success",
-    JobStatus.FAILED.value: "danger",
-}
+from apps.provisioning.states import OrderStatus
+from apps.subscribers.models import Verification
 
 
 def cancel(*, actor: Actor, row: ServiceOrder, reason: str, now: datetime) -> str:
@@ -40,54 +29,143 @@ def cancel(*, actor: Actor, row: ServiceOrder, reason: str, now: datetime) -> st
 
 def retry(*, actor: Actor, row: ActivationJob, reason: str, now: datetime) -> str:
     services.retry_job(actor=actor, job=row.uid, reason=reason, now=now)
-    return "The job is queued again with the same reference."
+    return "The job is on its way again, with the same reference."
 
 
-class WholeIdSearch(TenantAdmin):
-    """Finds rows by whole ids only: they are what people paste, and each has an index."""
+def jobs_of(*, actor: Actor, row: ServiceOrder) -> Iterator[tuple[object, ...]]:
+    for job in row.jobs.visible_to(actor).order_by("id"):
+        yield (
+            link(model="provisioning_activationjob", key=job.pk, text=job.uid),
+            job.get_operation_display(),
+            badge(job.status),
+            job.attempts,
+            code(job.error_code),
+            moment(job.finished_at),
+        )
+
+
+def steps_of(*, actor: Actor, row: ServiceOrder) -> Iterator[tuple[object, ...]]:
+    for step in selectors.get_timelines(actor=actor, order_uids=[row.uid])[row.uid]:
+        after = step.after or {}
+        yield (
+            moment(step.at),
+            badge(after["status"]) if "status" in after else step.action,
+            after.get("reason") or step.reason or "-",
+            f"{step.actor_label} ({step.actor_kind.lower()})",
+            whole_id(step.request_id) if step.request_id else "-",
+        )
+
+
+def calls_of(*, actor: Actor, row: ActivationJob) -> Iterator[tuple[object, ...]]:
+    for attempt in row.attempt_log.order_by("id"):
+        yield (
+            attempt.get_kind_display(),
+            moment(attempt.started_at),
+            moment(attempt.finished_at),
+            badge(attempt.outcome or "IN_PROGRESS"),
+            code(attempt.code),
+            attempt.detail or "-",
+        )
+
+
+def _orders(orders: QuerySet[ServiceOrder]) -> Iterator[tuple[object, ...]]:
+    for order in orders.order_by("-id"):
+        yield (
+            link(model="provisioning_serviceorder", key=order.pk, text=order.uid),
+            order.get_type_display(),
+            badge(order.status),
+            code(order.reason),
+            moment(order.created_at),
+            moment(order.finished_at),
+        )
+
+
+def orders_of_line(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
+    return _orders(selectors.list_orders(actor=actor, line_uid=row.uid))
+
+
+def orders_of_check(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]:
+    return _orders(selectors.list_orders(actor=actor).filter(line__subscriber=row.subscriber_id))
+
+
+_COLUMNS = ("Order", "Type", "Status", "Reason", "Created", "Finished")
+add_panel(Line, Panel("Orders", _COLUMNS, orders_of_line, "Nothing has been ordered for this line."))
+add_panel(
+    Verification,
+    Panel("Orders of the subscriber", _COLUMNS, orders_of_check, "Nobody has ordered anything."),
+)
+
+
+class OrderedLineAdmin(TenantAdmin):
+    """Rows that are about one line: shown with its number and holder, found by whole ids."""
 
     search_fields = ("uid",)
 
-    @display(description="Id")
-    def public_id(self, row: Any) -> str:
-        return str(row.uid)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("line__number_assignments")
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        return (queryset.search(search_term.strip()) if search_term.strip() else queryset), False
+    def search(self, queryset: Any, term: str) -> Any:
+        return queryset.search(term)
+
+    @admin.display(description="Line")
+    def line_link(self, row: Any) -> str:
+        held = max(row.line.number_assignments.all(), key=lambda each: each.pk, default=None)
+        text = to_e164(held.number_id) if held else row.line.uid
+        return link(model="lines_line", key=row.line_id, text=text)
+
+    @admin.display(description="Holder")
+    def holder(self, row: Any) -> str:
+        person = row.line.subscriber
+        return link(model="subscribers_subscriber", key=person.pk, text=person.name_masked)
+
+    @admin.display(description="Finished")
+    def finished(self, row: Any) -> str:
+        return moment(row.finished_at)
 
 
 @admin.register(ServiceOrder)
-class ServiceOrderAdmin(WholeIdSearch):
+class ServiceOrderAdmin(OrderedLineAdmin):
     list_display = (
-        "public_id",
+        "row_id",
         "type",
         "state",
-        "reason",
+        "why",
         "line_link",
+        "holder",
         "external_id",
-        "created_at",
+        "created",
         "operator",
     )
-    list_filter = ("status", "type", "operator")
-    list_select_related = ("line", "operator")
+    list_filter = (("status", StateFilter), "type", "operator")
+    list_select_related = ("line__subscriber", "operator")
     search_help_text = "A whole order id, line id or external id"
-    ordering = ("-id",)
-    fields = (
-        "public_id",
-        "type",
-        "state",
-        "reason",
-        "line_link",
-        "operator",
-        "external_id",
-        "placed_by",
-        "created_at",
-        "held_until",
-        "finished_at",
-        "jobs_of_order",
-        "timeline",
+    shortcuts = (
+        ("All", ""),
+        ("Held", "status__exact=HELD"),
+        ("In progress", "status__exact=IN_PROGRESS"),
+        ("Failed", "status__exact=FAILED"),
+        ("Cancelled", "status__exact=CANCELLED"),
     )
-    readonly_fields = fields
+    empty_sentence = "Orders come from partner apps through the REST API, or from staff."
+    ordering = ("-uid",)
+    fields = (
+        ("type", "state"),
+        ("line_link", "holder"),
+        ("why", "request_reason"),
+        ("check_link", "held_until"),
+        ("created", "finished"),
+        ("placed_by", "external_id"),
+        ("public_id", "operator"),
+    )
+    panels = (
+        Panel(
+            "Carrier jobs",
+            ("Job", "Operation", "Status", "Attempts", "Error", "Finished"),
+            jobs_of,
+            "Nothing has been asked of the host carrier yet.",
+        ),
+        Panel("Timeline", ("At", "Status", "Reason", "By", "Request"), steps_of, "No steps."),
+    )
     buttons = (
         Button(
             "cancel",
@@ -96,51 +174,19 @@ class ServiceOrderAdmin(WholeIdSearch):
             call=cancel,
             shown=lambda order: order.status in (OrderStatus.HELD, OrderStatus.IN_PROGRESS),
             dangerous=True,
+            hint="Gives number, SIM card and holder's place back. Not possible once the host carrier was asked.",
         ),
     )
 
-    @display(description="Status", label=ORDER_COLOURS, ordering="status")
-    def state(self, order: ServiceOrder) -> str:
-        return order.status
+    @admin.display(description="Reason")
+    def why(self, order: ServiceOrder) -> str:
+        return code(order.reason)
 
-    @display(description="Line")
-    def line_link(self, order: ServiceOrder) -> str:
-        return link(model="lines_line", key=order.line_id, text=order.line.uid)
-
-    @display(description="Jobs")
-    def jobs_of_order(self, order: ServiceOrder) -> str:
-        return table(
-            ("Job", "Operation", "Status", "Attempts", "Error"),
-            (
-                (
-                    link(model="provisioning_activationjob", key=job.pk, text=job.uid),
-                    job.operation,
-                    job.status,
-                    job.attempts,
-                    job.error_code,
-                )
-                for job in order.jobs.order_by("id")
-            ),
-        )
-
-    @display(description="Timeline")
-    def timeline(self, order: ServiceOrder) -> str:
-        # Whoever may see the order may see its steps.
-        reader = Actor.system("admin", operator_id=order.operator_id)
-        steps = selectors.get_timelines(actor=reader, order_uids=[order.uid])[order.uid]
-        return table(
-            ("At", "Status", "By", "Reason", "Request"),
-            (
-                (
-                    step.at,
-                    (step.after or {}).get("status", ""),
-                    f"{step.actor_label} ({step.actor_kind.lower()})",
-                    (step.after or {}).get("reason", ""),
-                    step.request_id,
-                )
-                for step in steps
-            ),
-        )
+    @admin.display(description="Real-name check")
+    def check_link(self, order: ServiceOrder) -> str:
+        # While it is held it stands on none: then the one it waits for.
+        found = order.verification or order.line.subscriber.verifications.order_by("-id").first()
+        return link(model="subscribers_verification", key=found.pk, text=found.uid) if found else "-"
 
 
 class DeadLetterFilter(admin.SimpleListFilter):
@@ -157,43 +203,50 @@ class DeadLetterFilter(admin.SimpleListFilter):
 
 
 @admin.register(ActivationJob)
-class ActivationJobAdmin(WholeIdSearch):
+class ActivationJobAdmin(OrderedLineAdmin):
     list_display = (
-        "public_id",
+        "row_id",
         "operation",
         "state",
+        "error",
         "attempts",
-        "error_code",
-        "carrier",
-        "next_attempt_at",
-        "created_at",
-        "operator",
-    )
-    list_filter = (DeadLetterFilter, "status", "operation", "operator")
-    list_select_related = ("connection__host_carrier", "operator", "line", "order")
-    search_help_text = "A whole job, order or line id, or the carrier's reference"
-    ordering = ("-id",)
-    fields = (
-        "public_id",
-        "operation",
-        "state",
-        "failure_kind",
-        "error_code",
-        "error_detail",
-        "order_link",
         "line_link",
         "carrier",
-        "carrier_reference",
-        "attempts",
-        "queries",
-        "next_attempt_at",
-        "last_sent_at",
-        "created_at",
-        "finished_at",
+        "created",
         "operator",
-        "attempts_made",
     )
-    readonly_fields = fields
+    list_filter = (DeadLetterFilter, ("status", StateFilter), "operation", "operator")
+    list_select_related = ("connection__host_carrier", "operator", "line__subscriber", "order")
+    search_help_text = "A whole job, order or line id, or the carrier's reference"
+    shortcuts = (
+        ("All", ""),
+        ("Dead letters", "dead=1"),
+        ("In doubt", "status__exact=IN_DOUBT"),
+        ("Queued", "status__exact=QUEUED"),
+        ("Accepted", "status__exact=ACCEPTED"),
+        ("Failed", "status__exact=FAILED"),
+    )
+    empty_sentence = "A job appears when an order asks something of a host carrier."
+    ordering = ("-uid",)
+    fields = (
+        ("operation", "state"),
+        ("error", "error_detail"),
+        ("line_link", "order_link"),
+        ("carrier", "next_look"),
+        ("attempts", "queries"),
+        ("created", "finished"),
+        ("our_reference", "carrier_reference"),
+        ("public_id", "operator"),
+    )
+    panels = (
+        Panel(
+            "Calls to the host carrier",
+            ("Call", "Started", "Finished", "Outcome", "Code", "Detail"),
+            calls_of,
+            "The host carrier has not been called yet.",
+        ),
+    )
+    trail = "job"
     buttons = (
         Button(
             "retry",
@@ -202,38 +255,27 @@ class ActivationJobAdmin(WholeIdSearch):
             call=retry,
             shown=lambda job: job.is_dead_letter,
             asks_reason=True,
+            hint="This job waits for a person. If the host carrier may have got it, it is asked before a new call.",
         ),
     )
 
-    @display(description="Status", label=JOB_COLOURS, ordering="status")
-    def state(self, job: ActivationJob) -> str:
-        return job.status
-
-    @display(description="Carrier")
+    @admin.display(description="Carrier")
     def carrier(self, job: ActivationJob) -> str:
         return job.connection.host_carrier.code
 
-    @display(description="Order")
+    @admin.display(description="Error")
+    def error(self, job: ActivationJob) -> str:
+        kind = f" ({job.failure_kind.lower()})" if job.failure_kind else ""
+        return format_html("{}{}", code(job.error_code), kind)
+
+    @admin.display(description="Next look")
+    def next_look(self, job: ActivationJob) -> str:
+        return moment(None if job.finished_at else job.next_attempt_at)
+
+    @admin.display(description="Order")
     def order_link(self, job: ActivationJob) -> str:
         return link(model="provisioning_serviceorder", key=job.order_id, text=job.order.uid)
 
-    @display(description="Line")
-    def line_link(self, job: ActivationJob) -> str:
-        return link(model="lines_line", key=job.line_id, text=job.line.uid)
-
-    @display(description="Calls to the carrier")
-    def attempts_made(self, job: ActivationJob) -> str:
-        return table(
-            ("Call", "Started", "Finished", "Outcome", "Code", "Detail"),
-            (
-                (
-                    attempt.kind,
-                    attempt.started_at,
-                    attempt.finished_at or "",
-                    attempt.outcome or "in flight",
-                    attempt.code,
-                    attempt.detail,
-                )
-                for attempt in job.attempt_log.order_by("id")
-            ),
-        )
+    @admin.display(description="Our reference")
+    def our_reference(self, job: ActivationJob) -> str:
+        return whole_id(job.reference)

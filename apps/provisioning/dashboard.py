@@ -31,13 +31,15 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {**context, "dashboard": [group for group in groups if group["cards"]]}
 
 
-def _card(title: str, value: object, *, note: str, href: str, bad: bool, word: str) -> dict[str, Any]:
+def _card(
+    title: str, value: object, *, note: str, href: str, bad: bool, word: str, tone: str = "danger"
+) -> dict[str, Any]:
     return {
         "title": title,
         "value": value,
         "note": note,
         "href": href,
-        "tone": "danger" if bad else "success",
+        "tone": tone if bad else "success",
         "word": word if bad else "ok",
     }
 
@@ -58,12 +60,13 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
             word="look",
         ),
         _card(
-            "Real-name reviews",
+            "Reviews",
             reviews,
-            note="Uncertain checks that a second person decides.",
+            note="Real-name checks in doubt, which a second person decides.",
             href=f"{checks}?status__exact=REVIEW",
             bad=reviews > 0,
-            word="decide",
+            word="decide" if actor.can("realname.review") else "waiting",
+            tone="warning",
         ),
     ]
 
@@ -86,6 +89,7 @@ def _moving(backlog: Backlog) -> list[dict[str, Any]]:
             href=f"{jobs}?status__exact=IN_DOUBT",
             bad=backlog.in_doubt > 0,
             word="asking",
+            tone="warning",
         ),
         _card(
             "Jobs open",
@@ -94,6 +98,7 @@ def _moving(backlog: Backlog) -> list[dict[str, Any]]:
             href=jobs,
             bad=(backlog.oldest_open_minutes or 0) >= 15,
             word="slow",
+            tone="warning",
         ),
         _card(
             "Orders held",

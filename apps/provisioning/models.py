@@ -61,6 +61,7 @@ class ServiceOrder(models.Model):
     objects = OrderQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "order"
         constraints = [
             models.UniqueConstraint(fields=["line"], condition=OPEN_ORDERS, name="one_open_order_per_line"),
             models.CheckConstraint(
@@ -153,6 +154,7 @@ class ActivationJob(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "carrier job"
         constraints = [
             models.UniqueConstraint(fields=["line"], condition=OPEN_JOBS, name="one_open_job_per_line"),
             models.CheckConstraint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from apps.core import sealing
@@ -115,13 +116,14 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        # Statements are prepared on first use: the hot ones are short and run thousands of times a second.
+        # Statements are prepared on first use: the hot ones are short and run thousands of times a second. Compiling
+        # them (jit) costs more than running them.
         "OPTIONS": {
             "server_side_binding": True,
             "prepare_threshold": 1,
             "connect_timeout": 5,
             "application_name": "kaihu",
-            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c jit=off",
         },
     }
 }
@@ -154,7 +156,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # What a lost nudge costs is the interval here; every task is safe to run twice at once.
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "provisioning.sweep": {"task": "provisioning.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "provisioning.end_held_orders": {
         "task": "provisioning.end_held_orders",
@@ -192,6 +194,7 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Who may call us ------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
+LOGIN_REDIRECT_URL = "admin:index"
 AUTHENTICATION_BACKENDS = ["apps.accounts.backends.RoleBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -243,6 +246,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # The page asks nobody else: no badge from a validator on the internet.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
@@ -293,11 +298,39 @@ UNFOLD = {
     "SITE_TITLE": "Kaihu",
     "SITE_HEADER": "Kaihu 开户",
     "SITE_SYMBOL": "sim_card",
+    # There is no other site to return to.
+    "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("accounts/favicon.svg"),
+        }
+    ],
+    "STYLES": [lambda request: static("accounts/admin.css")],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "apps.provisioning.dashboard.context",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(96.2% .018 272.314)",
+            "100": "oklch(93% .034 272.788)",
+            "200": "oklch(87% .065 274.039)",
+            "300": "oklch(78.5% .115 274.713)",
+            "400": "oklch(67.3% .182 276.935)",
+            "500": "oklch(58.5% .233 277.117)",
+            "600": "oklch(51.1% .262 276.966)",
+            "700": "oklch(45.7% .24 277.023)",
+            "800": "oklch(39.8% .195 277.366)",
+            "900": "oklch(35.9% .144 278.697)",
+            "950": "oklch(25.7% .09 281.288)",
+        }
+    },
+    "COMMAND": {"search_callback": "apps.accounts.admin_find.find"},
     "SIDEBAR": {
-        "show_search": False,
+        "show_search": True,
+        "command_search": True,
         "navigation": [
             {
                 "items": [
@@ -337,6 +370,14 @@ UNFOLD = {
                     ("Dealers", "storefront", "operators_dealer"),
                     ("Policies", "rule", "operators_policy"),
                     ("Carrier connections", "cable", "carriers_carrierconnection"),
+                ),
+            },
+            {
+                "title": "Reference",
+                "items": _pages(
+                    ("Host carriers", "domain", "operators_hostcarrier"),
+                    ("Access codes", "pin", "operators_accesscode"),
+                    ("Document types", "id_card", "operators_documenttype"),
                 ),
             },
             {

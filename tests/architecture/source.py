@@ -26,20 +26,7 @@ ORDER = (
 LEVEL = {app: level for level, apps in enumerate(ORDER) for app in apps}
 
 # Where somebody from outside comes in: these read the clock, make actors, speak HTTP or Celery.
-INTERFACES = frozenset(
-    {
-        "api",
-        "admin",
-        "admin_base",
-        "admin_forms",
-        "actors",
-        "backends",
-        "dashboard",
-        "management",
-        "middleware",
-        "tasks",
-    }
-)
+INTERFACES = ("api", "admin", "actors", "backends", "dashboard", "management", "middleware", "tasks")
 
 
 @dataclass(frozen=True)
@@ -50,6 +37,10 @@ class Module:
     room: str
     path: Path
     tree: ast.Module
+
+    @property
+    def is_interface(self) -> bool:
+        return self.room in INTERFACES or self.room.startswith("admin_")
 
     def at(self, node: ast.AST) -> str:
         """Where somebody has to look."""
@@ -97,11 +88,13 @@ def modules(*rooms: str) -> Iterator[Module]:
             yield module
 
 
+def interfaces() -> Iterator[Module]:
+    return (module for module in _all_modules() if module.is_interface)
+
+
 def inside() -> Iterator[Module]:
     """Everything that is no interface: rules, reads, states. Core's own doors to the outside are not among them."""
-    for module in _all_modules():
-        if module.room not in INTERFACES and module.app != "core":
-            yield module
+    return (module for module in _all_modules() if not module.is_interface and module.app != "core")
 
 
 @functools.cache

@@ -107,6 +107,18 @@ def test_inside_an_app_nobody_imports_its_interfaces() -> None:
     none(upward, instead="what both need belongs into a lower room")
 
 
+def test_what_services_are_made_of_does_not_call_services() -> None:
+    """The order inside an app for rooms of its own, such as subscribers/realname or operators/policies."""
+    upward = [
+        f"{module.at(node)} {name}"
+        for module in inside()
+        if module.room not in ("services", "apps", "__init__")
+        for name, node in module.imports()
+        if name == f"apps.{module.app}.services" or name.startswith(f"apps.{module.app}.services.")
+    ]
+    none(upward, instead="let the service call it")
+
+
 def test_core_knows_no_other_app() -> None:
     knowing = [
         f"{module.at(node)} {name}"

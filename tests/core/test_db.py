@@ -220,7 +220,7 @@ def test_work_on_another_key_does_not_wait() -> None:
             db.serialize_on("order:8")
             return "done"
 
-        assert in_parallel(1, work, seconds=5) == ["done"]
+        assert in_parallel(1, work) == ["done"]
 
 
 def test_the_lock_order_names_tables_that_exist() -> None:

@@ -202,7 +202,7 @@ def test_a_position_that_we_did_not_sign_is_not_looked_at(
     assert refused(get(client, path, after=forged), "cursor_invalid")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cursor=st.one_of(st.text(), st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode())))
 @example(cursor="=")
 @example(cursor="A")

@@ -31,9 +31,16 @@ def test_filters_are_given_back_without_the_list_parameters() -> None:
     }
 
 
-def test_an_empty_filter_is_no_filter() -> None:
-    assert read("status=&city=x", "status", "city") == {"city": "x"}
-    assert read("") == {}
+def test_no_parameters_are_no_filters() -> None:
+    assert read("", "status") == read("") == {}
+
+
+def test_an_empty_filter_is_not_taken_for_none() -> None:
+    assert refusal("status=&city=x", "status", "city").field_errors[0].pointer == "?status"
+
+
+def test_what_is_no_list_has_no_list_parameters() -> None:
+    assert refusal("limit=5").problem_code == "unknown_parameter"
 
 
 def test_every_unknown_name_is_told_at_once() -> None:

@@ -81,26 +81,28 @@ def test_keys_do_not_share(key: str) -> None:
 
 
 def test_a_window_lets_through_what_the_rate_says(key: str) -> None:
-    """By Redis' own clock, before and after: the burst and what was earned meanwhile, not one more or less."""
-    rate, burst = 200.0, 10
+    """By Redis' own clock: the burst and what was earned between the first call and the last refusal, exactly."""
+    # A burst of a second: only a longer pause of this test could let some of what is earned go to waste.
+    burst, interval = 100, 10_000
     with redis.Redis.from_url(settings.REDIS_URL) as client:
 
-        def redis_now() -> float:
-            seconds, microseconds = client.time()
-            return float(seconds) + float(microseconds) / 1_000_000
+        def microseconds() -> int:
+            seconds, rest = client.time()
+            return int(seconds) * 1_000_000 + int(rest)
 
-        before = redis_now()
-        first = take(key, rate_per_second=rate, burst=burst)
-        after_first = redis_now()
-        allowed = int(first.allowed)
-        while redis_now() - before < 0.5:
-            allowed += take(key, rate_per_second=rate, burst=burst).allowed
-        before_last = redis_now()
-        allowed += take(key, rate_per_second=rate, burst=burst).allowed
-        end = redis_now()
-    assert (
-        int((before_last - after_first) * rate) + burst - 1 <= allowed <= int((end - before) * rate) + burst
-    )
+        before_first = microseconds()
+        allowed = int(take(key, rate_per_second=100, burst=burst).allowed)
+        after_first = microseconds()
+        while True:
+            before_last = microseconds()
+            if take(key, rate_per_second=100, burst=burst).allowed:
+                allowed += 1
+            elif before_last - before_first > 505_000:  # in the middle of an interval
+                break
+        after_last = microseconds()
+    earned_at_least = (before_last - after_first) // interval
+    earned_at_most = (after_last - before_first) // interval
+    assert earned_at_least <= allowed - burst <= earned_at_most
 
 
 def test_many_at_once_get_no_more_than_the_burst(key: str) -> None:
@@ -160,7 +162,7 @@ def test_a_dead_redis_costs_no_time(key: str) -> None:
     started = time.monotonic()
     for _ in range(20):
         assert take(key, rate_per_second=1000, burst=1000).allowed
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2
 
 
 def test_a_redis_that_does_not_answer_is_left_after_a_quarter_of_a_second(
@@ -170,7 +172,7 @@ def test_a_redis_that_does_not_answer_is_left_after_a_quarter_of_a_second(
         use_redis(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
         assert take(key, rate_per_second=1, burst=1).allowed
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2
 
 
 def test_something_that_is_no_redis_is_no_error(use_redis: Callable[[str], None], key: str) -> None:

@@ -117,6 +117,9 @@ def test_no_error_repeats_what_was_sent(client: Client) -> None:
     assert response.status_code == 400
     assert len(response.json()["errors"]) == 6
     assert number not in response.content.decode()
+    response = post(client, {"name": "front", "lock": {"kind": "张三丰"}})
+    assert found(response) == {("/lock/kind", "invalid_choice")}
+    assert "张三丰" not in response.content.decode()
 
 
 def test_the_last_of_two_equal_members_counts(client: Client) -> None:

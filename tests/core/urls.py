@@ -43,8 +43,10 @@ class Nameless(errors.DomainError):
     code = "nameless"
 
 
-def _wait(seconds: float) -> exceptions.Throttled:
-    return exceptions.Throttled(wait=seconds)
+def _wait(seconds: float) -> ApiError:
+    error = ApiError(429, "rate_limited", "Too many requests.", retryable=True)
+    error.wait = seconds
+    return error
 
 
 def _challenge() -> ApiError:
@@ -71,7 +73,8 @@ RAISED: dict[str, Exception] = {
     "drf_403": exceptions.PermissionDenied(),
     "drf_401": exceptions.NotAuthenticated(),
     "drf_parse": exceptions.ParseError(),
-    "drf_throttled": _wait(0.2),
+    "wait": _wait(0.2),
+    "drf_throttled": exceptions.Throttled(wait=7),
     "identity": errors.Conflict(
         "110101190001010008 is taken",
         errors=[FieldError("/11010119000101000X", "taken", "110101190001010008")],
@@ -130,7 +133,7 @@ class NumberListView(APIView):
     """By an integer key, rows as dicts, a whole page prepared at once."""
 
     def get(self, request: Request) -> Response:
-        filters = params.read(request, ())
+        filters = params.read(request, {"type"})
         return page(
             request,
             OutboxEvent.objects.values("id", "subject"),

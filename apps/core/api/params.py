@@ -13,11 +13,12 @@ LIST_PARAMETERS = frozenset({"limit", "after", "count"})
 
 
 def read(request: Request, allowed: Collection[str]) -> dict[str, str]:
-    """The given filters by name, without the list parameters.
+    """The given filters by name, without the list parameters. Every list has filters: without any, nothing is known.
 
-    :raises ApiError: 400 unknown_parameter for names not in `allowed`, 400 validation_error for a NUL or a repetition.
+    :raises ApiError: 400 unknown_parameter for names not in `allowed`, 400 validation_error for a NUL, a repetition or
+        a filter without a value, which must not be taken for no filter.
     """
-    known = LIST_PARAMETERS | set(allowed)
+    known = LIST_PARAMETERS | set(allowed) if allowed else frozenset()
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         found = tuple(
@@ -28,10 +29,10 @@ def read(request: Request, allowed: Collection[str]) -> dict[str, str]:
     for name, values in request.query_params.lists():
         if len(values) > 1 or any("\0" in value for value in values):
             raise bad(name, "Give it once, as plain text.")
+        if name not in LIST_PARAMETERS and not values[0]:
+            raise bad(name, "Give it a value, or leave it out.")
     return {
-        name: value
-        for name, value in request.query_params.dict().items()
-        if name not in LIST_PARAMETERS and value
+        name: value for name, value in request.query_params.dict().items() if name not in LIST_PARAMETERS
     }
 
 

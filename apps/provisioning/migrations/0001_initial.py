@@ -35,6 +35,9 @@ class Migration(migrations.Migration):
                 ('operator', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='operators.virtualoperator')),
                 ('verification', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='subscribers.verification')),
             ],
+            options={
+                'verbose_name': 'order',
+            },
         ),
         migrations.CreateModel(
             name='ActivationJob',
@@ -61,6 +64,9 @@ class Migration(migrations.Migration):
                 ('operator', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='operators.virtualoperator')),
                 ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='provisioning.serviceorder')),
             ],
+            options={
+                'verbose_name': 'carrier job',
+            },
         ),
         migrations.CreateModel(
             name='CarrierCallback',
