@@ -17,17 +17,21 @@ def staff_actor(request: HttpRequest) -> Actor:
     if not isinstance(user, User):
         raise TypeError("an admin request without a logged-in user")
     return actor_of_user(
-        user, request_id=getattr(request, "request_id", ""), ip=request.META.get("REMOTE_ADDR")
+        user,
+        request_id=getattr(request, "request_id", ""),
+        trace_id=getattr(request, "trace_id", ""),
+        ip=request.META.get("REMOTE_ADDR"),
     )
 
 
-def actor_of_user(user: User, *, request_id: str = "", ip: str | None = None) -> Actor:
+def actor_of_user(user: User, *, request_id: str = "", trace_id: str = "", ip: str | None = None) -> Actor:
     return Actor(
         kind=ActorKind.STAFF,
         id=user.uid,
         label=user.get_username(),
         operator_id=user.operator_id,
         request_id=request_id,
+        trace_id=trace_id,
         ip=ip,
         capabilities=roles.rights_of(user.role),
     )
@@ -41,6 +45,7 @@ def partner_actor(app: PartnerApp, *, scopes: frozenset[str], request: Any) -> A
         label=app.name,
         operator_id=app.operator_id,
         request_id=getattr(request, "request_id", ""),
+        trace_id=getattr(request, "trace_id", ""),
         ip=request.META.get("REMOTE_ADDR"),
         capabilities=scopes,
     )

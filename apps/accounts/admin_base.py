@@ -12,28 +12,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.shortcuts import redirect
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from apps.accounts.actors import staff_actor
+from apps.accounts.admin_display import BoundedPaginator, Panel, badge, change, moment, short_id, whole_id
 from apps.accounts.admin_forms import ServiceForm
+from apps.accounts.roles import may_see
+from apps.audit import selectors as audit
 from apps.core import clock
 from apps.core.actor import Actor
 from apps.core.errors import DomainError
+from apps.core.public_ids import MalformedId, PublicIdField
 from apps.operators.models import VirtualOperator
+
+# Newest rows of the audit trail under a row's own page.
+TRAIL_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class Button:
     shown: Callable[[Any], bool] = _always
     asks_reason: bool = False
     dangerous: bool = False
+    # What happens when it is pressed, in a sentence.
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +88,48 @@ class Create:
     call: CreateCall
 
 
+class _List(ChangeList):
+    """Says how many rows it has as exactly as the paginator counted; has one order, which an index gives."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        self.params.pop(ORDER_VAR, None)
+        return super().get_ordering(request, queryset)  # type: ignore[no-any-return]
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
 class TenantAdmin(ModelAdmin):
     """Lists and pages of the rows visible to the logged-in person; nothing is edited in place.
 
-    The model needs a queryset with `visible_to(actor)` as its default manager.
+    The model needs a queryset with `visible_to(actor)` as its default manager. Lists never count or sort a whole table:
+    their order is one that an index gives, and a search is for whole ids and what else has an index.
     """
 
     buttons: ClassVar[tuple[Button, ...]] = ()
     create: ClassVar[Create | None] = None
+    # Tables under the fields, and how the audit trail calls this kind of thing ("" when it does not speak of it).
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    trail: ClassVar[str] = ""
+    # Often wanted selections above the list: title and query string.
+    shortcuts: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # What an empty list means.
+    empty_sentence: ClassVar[str] = "Nothing here yet."
+
     change_form_outer_before_template = "accounts/admin/buttons.html"
+    change_form_outer_after_template = "accounts/admin/panels.html"
+    list_before_template = "accounts/admin/shortcuts.html"
+    list_fullwidth = True
     list_per_page = 50
+    list_max_show_all = 0
+    paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by: Sequence[str] = ()
     actions = None
 
+    # --- Who sees what ------------------------------------------------------------------------------------------------
     def actor_of(self, request: HttpRequest) -> Actor:
         return staff_actor(request)
 
@@ -108,12 +146,23 @@ class TenantAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _List
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Who has one operator needs no column for it."""
-        columns = list(super().get_list_display(request))
-        return (
-            columns if self.actor_of(request).operator_id is None else [c for c in columns if c != "operator"]
-        )
+        return self._but_operator(request, super().get_list_display(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return self._but_operator(request, super().get_fields(request, obj))
+
+    def _but_operator(self, request: HttpRequest, names: Iterable[Any]) -> list[Any]:
+        """Who has one operator needs not be told which."""
+        if self.actor_of(request).operator_id is None:
+            return list(names)
+        rows = [
+            tuple(n for n in name if n != "operator") if isinstance(name, tuple) else name for name in names
+        ]
+        return [name for name in rows if name not in ("operator", ())]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """A filter over another tenant-owned table would list other operators' rows by name."""
@@ -134,6 +183,72 @@ class TenantAdmin(ModelAdmin):
             or any(field.name == "operator" for field in related._meta.get_fields())
         )
 
+    # --- Columns and fields that many pages have ----------------------------------------------------------------------
+    @admin.display(description="Id")
+    def row_id(self, row: Any) -> str:
+        return short_id(row.uid)
+
+    @admin.display(description="Id")
+    def public_id(self, row: Any) -> str:
+        return whole_id(row.uid)
+
+    @admin.display(description="Status")
+    def state(self, row: Any) -> str:
+        return badge(row.status)
+
+    @admin.display(description="Carrier")
+    def carrier(self, row: Any) -> str:
+        return str(row.host_carrier.code)
+
+    @admin.display(description="Created")
+    def created(self, row: Any) -> str:
+        return moment(row.created_at)
+
+    # --- Finding ------------------------------------------------------------------------------------------------------
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.search(queryset, term) if term else queryset), False
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Rows that are meant by this text; here: by their whole public id, else equal in one of `search_fields`."""
+        if self._is_public_id(term):
+            return queryset.filter(uid=term)
+        names = [name for name in self.search_fields if name != "uid"]
+        condition = Q(*((name, term) for name in names), _connector=Q.OR)
+        return queryset.filter(condition) if names else queryset.none()
+
+    def recognises(self, term: str) -> bool:
+        """Whether the text has the form of what rows of this page are called by, so that looking for it is cheap."""
+        return self._is_public_id(term)
+
+    def _is_public_id(self, term: str) -> bool:
+        field = next((f for f in self.model._meta.concrete_fields if isinstance(f, PublicIdField)), None)
+        try:
+            return field is not None and field.get_prep_value(term) is not None
+        except MalformedId:
+            return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The list; a whole public id in the search leads straight to its row."""
+        term = request.GET.get("q", "").strip()
+        if term and self.has_view_permission(request) and self._is_public_id(term):
+            row = self.get_queryset(request).filter(uid=term).first()
+            if row is not None:
+                return self._to_page_of(row)
+        title = capfirst(str(self.model._meta.verbose_name_plural))
+        context = {"title": title, "shortcuts": self._shortcuts(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def _shortcuts(self, request: HttpRequest) -> list[dict[str, Any]]:
+        now = {name: value for name, value in request.GET.items() if name not in ("p", "q", "o")}
+        return [
+            {"title": title, "href": f"?{query}", "active": QueryDict(query).dict() == now}
+            for title, query in self.shortcuts
+        ]
+
+    # --- A row's own page ---------------------------------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
         press = self.admin_site.admin_view(self.press)
         return [
@@ -150,8 +265,10 @@ class TenantAdmin(ModelAdmin):
     ) -> Any:
         context = dict(extra_context or {})
         row = self.get_object(request, unquote(object_id)) if object_id else None
-        if row is not None:
+        if row is not None and self.has_view_permission(request, row):
             actor = self.actor_of(request)
+            context["title"] = capfirst(str(self.model._meta.verbose_name))
+            context["panels"] = self._filled_panels(request, row)
             context["buttons"] = [
                 {
                     "button": button,
@@ -161,6 +278,45 @@ class TenantAdmin(ModelAdmin):
                 if actor.can(button.right) and button.shown(row)
             ]
         return super().changeform_view(request, object_id, form_url, context)
+
+    def trail_id(self, row: Any) -> str:
+        """What the audit trail calls this row."""
+        return str(row.uid)
+
+    def _filled_panels(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        actor = self.actor_of(request)
+        filled = [
+            {
+                "title": panel.title,
+                "headers": panel.headers,
+                "rows": [tuple(cells) for cells in panel.rows(actor=actor, row=row)],
+                "empty": panel.empty,
+            }
+            for panel in self.panels
+        ]
+        if self.trail and may_see(request.user.role, "audit"):  # type: ignore[union-attr]
+            filled.append(self._trail_panel(actor, row))
+        return filled
+
+    def _trail_panel(self, actor: Actor, row: Any) -> dict[str, Any]:
+        target = self.trail_id(row)
+        events = audit.list_for_target(actor=actor, target_type=self.trail, target_ids=[target])
+        return {
+            "title": "Audit trail",
+            "headers": ("At", "Action", "Change", "By", "Reason"),
+            "rows": [
+                (
+                    moment(event.at),
+                    event.action,
+                    change(event.before, event.after) or "-",
+                    f"{event.actor_label} ({event.actor_kind.lower()})",
+                    event.reason or "-",
+                )
+                for event in events.order_by("-id")[:TRAIL_ROWS]
+            ],
+            "empty": "Nobody has done anything to it yet.",
+            "more": f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': target})}",
+        }
 
     def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Calls the service behind a button; a refusal is shown as a message on the row's page."""
@@ -231,21 +387,12 @@ class TenantAdmin(ModelAdmin):
         return f"{self.model._meta.app_label}_{self.model._meta.model_name}_{page}"
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of something that belongs to the row of the page, or "" for none; moments are shown to the second."""
-    shown = [[_cell(value) for value in row] for row in rows]
-    return render_to_string("accounts/admin/table.html", {"headers": headers, "rows": shown}) if shown else ""
-
-
-def link(*, model: str, key: object, text: str) -> str:
-    """A link to another row's page; `model` is "app_model"."""
-    return format_html(
-        '<a href="{}" class="underline">{}</a>', reverse(f"admin:{model}_change", args=[key]), text
-    )
-
-
-def _cell(value: object) -> object:
-    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
+def add_panel(model: type[Model], panel: Panel) -> None:
+    """Puts a table of a higher app first on the page of a lower one, which does not know it."""
+    page = admin.site.get_model_admin(model)
+    if not isinstance(page, TenantAdmin):
+        raise TypeError(f"{page} has no panels")
+    page.panels = (panel, *page.panels)  # type: ignore[misc]
 
 
 def _sentence(error: DomainError) -> str:

@@ -22,6 +22,13 @@ class RoleNotAllowed(RuleViolation):
     code = "role_not_allowed"
 
 
+class ClientChanged(Conflict):
+    """The app got another secret or was revoked while it asked for a token; told as OAuth's invalid_client."""
+
+    code = "invalid_client"
+    detail = "The client secret is not valid any more."
+
+
 class ScopeUnknown(RuleViolation):
     code = "scope_unknown"
 

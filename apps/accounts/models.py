@@ -61,6 +61,8 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
     objects = StaffManager()  # type: ignore[misc]
 
     class Meta:
+        verbose_name = "member of staff"
+        verbose_name_plural = "staff"
         constraints = [
             # Forgetting the operator must not make somebody see every operator.
             models.CheckConstraint(
@@ -136,7 +138,8 @@ class IdempotencyKey(models.Model):
     """The first answer to a key, written in the transaction of what it did; api.md: kept 7 days, per PartnerApp."""
 
     partner_app = models.ForeignKey(PartnerApp, on_delete=models.CASCADE, db_index=False)
-    key = models.CharField(max_length=255)
+    # Keyed hash, in hex: partners build keys from what they have at hand, identity numbers too.
+    key = models.CharField(max_length=64)
     # Keyed hash over method, path and body of the request.
     fingerprint = models.BinaryField(max_length=32)
     status = models.SmallIntegerField()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from oauth2_provider.models import AbstractApplication
 from apps.accounts import credentials
 from apps.accounts.errors import (
     AlreadyRevoked,
+    ClientChanged,
     KeyInProgress,
     KeyReused,
     NameTaken,
@@ -26,6 +28,7 @@ from apps.accounts.errors import (
 from apps.accounts.models import AccessToken, IdempotencyKey, PartnerApp, User
 from apps.accounts.states import Role
 from apps.audit import services as audit
+from apps.core import sealing
 from apps.core.actor import Actor
 from apps.core.db import operation, use_case, violated_constraint
 from apps.core.errors import NotFound
@@ -198,7 +201,20 @@ def revoke_partner_app(*, actor: Actor, app_uid: str, reason: str, now: datetime
 
 @operation
 def store_token(*, app: PartnerApp, token: str, scopes: Collection[str], expires_at: datetime) -> None:
-    """Keeps the checksum of a bearer token of the app. Not audited: tokens come by the thousand."""
+    """Keeps the checksum of a bearer token of the app. Not audited: tokens come by the thousand.
+
+    `app` is as it was when its secret was looked at. Under the row's lock it is looked at again: a token asked for with
+    a secret that was rotated meanwhile must not outlive the rotation, which deletes only the tokens it can see.
+
+    :raises ClientChanged: another secret by now, revoked, or gone.
+    """
+    current = PartnerApp.objects.select_for_update(no_key=True).filter(pk=app.pk).first()
+    if (
+        current is None
+        or current.revoked_at is not None
+        or not hmac.compare_digest(current.client_secret, app.client_secret)
+    ):
+        raise ClientChanged
     AccessToken.objects.create(
         application=app,
         token_checksum=credentials.token_checksum(token),
@@ -240,10 +256,12 @@ def run_once(
 
     Whatever the action raises undoes everything and frees the key, and so does a crash. Two requests with one key never
     both run: the second is refused while the first runs (a try-lock, so it does not queue), later it gets the answer.
+    Only a blind index of the key is kept.
 
     :raises KeyInProgress: the first request with the key is still running.
     :raises KeyReused: the key belongs to a request with another fingerprint.
     """
+    key = sealing.blind_index(key, purpose="accounts.idempotency_key").hex()
     _lock_key(partner_app_id, key)
     # A statement of its own after the lock: it must see what the previous holder has committed.
     stored = (

@@ -17,7 +17,8 @@ class AuditEvent(models.Model):
     # Copied, so that it still reads well when the account is gone.
     actor_label = models.CharField(max_length=150)
     request_id = models.CharField(max_length=64, blank=True)
-    ip = models.GenericIPAddressField(null=True)
+    trace_id = models.CharField(max_length=32, blank=True)
+    ip = models.GenericIPAddressField(verbose_name="IP address", null=True)
     action = models.CharField(max_length=64)
     target_type = models.CharField(max_length=32)
     target_id = models.CharField(max_length=64)
@@ -28,6 +29,8 @@ class AuditEvent(models.Model):
     objects = TenantQuerySet["AuditEvent"].as_manager()
 
     class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit entries"
         indexes = [
             models.Index(fields=["target_type", "target_id", "id"], name="audit_target"),
             models.Index(fields=["operator_id", "-id"], name="audit_operator"),

@@ -35,6 +35,7 @@ def record(
         actor_id=actor.id,
         actor_label=actor.label,
         request_id=actor.request_id,
+        trace_id=actor.trace_id,
         ip=actor.ip,
         action=action,
         target_type=target_type,

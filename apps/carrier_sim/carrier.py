@@ -171,7 +171,7 @@ class Carrier:
         status = line.status(now) if line else None
         if order.operation == ACTIVATE:
             if behaviour_of(order.iccid) is Behaviour.REJECTED:
-                raise Refused(Refusal.SIM_INVALID)
+                raise Refused(Refusal.PLAN_INVALID)
             if order.plan.endswith(WITHDRAWN_PLAN_ENDING):
                 raise Refused(Refusal.PLAN_INVALID)
             if status not in (None, "CLOSED"):

@@ -2,64 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
-from apps.accounts.actors import staff_actor
+from apps.accounts.admin_base import TenantAdmin
+from apps.accounts.admin_display import badge, moment
 from apps.carriers.models import CarrierConnection
 
 
 @admin.register(CarrierConnection)
-class CarrierConnectionAdmin(ModelAdmin):
-    list_display = ("uid", "operator", "host_carrier", "dialect", "base_url", "app_key", "live")
-    list_filter = ("host_carrier", "dialect")
+class CarrierConnectionAdmin(TenantAdmin):
+    list_display = ("row_id", "state", "carrier", "dialect", "base_url", "app_key", "operator")
+    list_filter = ("host_carrier", "dialect", "operator")
     list_select_related = ("operator", "host_carrier")
-    search_fields = ("app_key", "base_url")
+    search_fields = ("app_key",)
+    search_help_text = "A whole connection id or app key"
+    empty_sentence = "Without a connection no job of this operator can reach a host carrier."
     ordering = ("-id",)
     fields = (
-        "uid",
-        "operator",
-        "host_carrier",
-        "dialect",
+        ("carrier", "state"),
+        ("dialect", "app_key"),
         "base_url",
-        "app_key",
-        "secret",
-        "callback_secret",
-        "timeout_seconds",
-        "settle_seconds",
-        "callback_wait_seconds",
-        "max_in_flight",
-        "dedupes_by_reference",
-        "connected_at",
-        "disconnected_at",
+        ("secret", "callback_secret"),
+        ("timeout_seconds", "max_in_flight"),
+        ("settle_seconds", "callback_wait_seconds"),
+        ("dedupes_by_reference", "operator"),
+        ("connected", "disconnected"),
+        "public_id",
     )
-    readonly_fields = fields
+    trail = "carrier_connection"
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CarrierConnection]:
-        visible: QuerySet[CarrierConnection] = super().get_queryset(request).visible_to(staff_actor(request))
-        return visible
+    @admin.display(description="Status")
+    def state(self, connection: CarrierConnection) -> str:
+        return badge("ACTIVE" if connection.is_active else "DISCONNECTED")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display(boolean=True)
-    def live(self, connection: CarrierConnection) -> bool:
-        return connection.is_active
-
-    @admin.display(description="secret")
+    @admin.display(description="Secret")
     def secret(self, connection: CarrierConnection) -> str:
         return "set"
 
-    @admin.display(description="callback secret")
+    @admin.display(description="Callback secret")
     def callback_secret(self, connection: CarrierConnection) -> str:
         return "set"
+
+    @admin.display(description="Connected")
+    def connected(self, connection: CarrierConnection) -> str:
+        return moment(connection.connected_at)
+
+    @admin.display(description="Disconnected")
+    def disconnected(self, connection: CarrierConnection) -> str:
+        return moment(connection.disconnected_at)

@@ -31,8 +31,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivateRequest:
-    """Open a line. `reference` is ours, 8 to 64 of [A-Za-z0-9_-], the same for the life of the job; `number`
-    is E.164.
+    """Open a line. `reference` is ours, 8 to 64 of [A-Za-z0-9_-], the same for the life of the job; `number` is E.164;
+    `request_id` is of the request that it all began with, so that the carrier's log and ours can be laid side by side.
     """
 
     reference: str
@@ -43,6 +43,7 @@ class ActivateRequest:
     holder_name: str = field(repr=False)
     document_type: str
     document_number: str = field(repr=False)
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class TerminateRequest:
     number: str
     iccid: str
     reason: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class QueryRequest:
 
     reference: str
     number: str | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class CarrierConnection(models.Model):
     operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
     host_carrier = models.ForeignKey("operators.HostCarrier", on_delete=models.PROTECT)
     dialect = models.CharField(max_length=16)
-    base_url = models.CharField(max_length=200)
+    base_url = models.CharField(verbose_name="base URL", max_length=200)
     app_key = models.CharField(max_length=64)
     secret_sealed = models.BinaryField()
     callback_secret_sealed = models.BinaryField()

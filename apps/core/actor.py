@@ -24,6 +24,8 @@ class Actor:
     label: str
     operator_id: int | None
     request_id: str = ""
+    # W3C trace id of the request, 32 hex digits; empty without one.
+    trace_id: str = ""
     ip: str | None = None
     capabilities: frozenset[str] = field(default_factory=frozenset)
 

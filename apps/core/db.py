@@ -24,6 +24,8 @@ LOCK_ORDER = (
     "lines.Line",
     "provisioning.ServiceOrder",
     "provisioning.ActivationJob",
+    "provisioning.JobAttempt",
+    "provisioning.CarrierCallback",
 )
 
 

@@ -38,8 +38,11 @@ class RequestIdMiddleware:
         request.request_id = request_id  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        if traceparent := _TRACEPARENT.match(request.headers.get("traceparent", "")):
-            structlog.contextvars.bind_contextvars(trace_id=traceparent[1])
+        traceparent = _TRACEPARENT.match(request.headers.get("traceparent", ""))
+        trace_id = traceparent[1] if traceparent else ""
+        request.trace_id = trace_id  # type: ignore[attr-defined]
+        if trace_id:
+            structlog.contextvars.bind_contextvars(trace_id=trace_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response

@@ -18,6 +18,9 @@ class OutboxEvent(models.Model):
     type = models.CharField(max_length=40)
     subject = models.CharField(max_length=40)
     data = models.JSONField()
+    # The request that made it true, for tracing; empty when none did.
+    request_id = models.CharField(max_length=64, blank=True)
+    trace_id = models.CharField(max_length=32, blank=True)
     occurred_at = models.DateTimeField()
     relayed_at = models.DateTimeField(null=True)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from apps.core import dispatch
+from apps.core.actor import Actor
 from apps.core.db import operation, use_case
 from apps.events import consumers
 from apps.events.models import OutboxEvent
@@ -14,10 +15,17 @@ from apps.events.models import OutboxEvent
 
 @operation
 def publish(
-    *, type: str, operator_id: int, subject: str, data: Mapping[str, Any], now: datetime
+    *,
+    type: str,
+    operator_id: int,
+    subject: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    actor: Actor | None = None,
 ) -> OutboxEvent:
     """Adds the event in the caller's transaction. `data` is thin: ids and states, never names or identity numbers.
 
+    From `actor` come the ids of request and trace, nothing else: who it was stands in the audit and is nobody's news.
     An event that nobody inside listens to is already relayed: partners read it from the log.
     """
     listeners = consumers.of(type)
@@ -26,6 +34,8 @@ def publish(
         operator_id=operator_id,
         subject=subject,
         data=dict(data),
+        request_id=actor.request_id if actor else "",
+        trace_id=actor.trace_id if actor else "",
         occurred_at=now,
         relayed_at=None if listeners else now,
     )

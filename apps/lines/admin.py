@@ -2,113 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.decorators import display
 
-from apps.accounts.admin_base import TenantAdmin, link, table
+from apps.accounts.admin_base import TenantAdmin, add_panel
+from apps.accounts.admin_display import Panel, StateFilter, badge, link, list_link, moment
+from apps.core.actor import Actor
+from apps.lines import selectors
 from apps.lines.models import Line, Plan
-from apps.numbering.numbers import to_e164
+from apps.numbering.models import PhoneNumber
+from apps.numbering.numbers import MalformedNumber, parse_e164, to_e164
+from apps.sims.iccids import MalformedIccid, normalise
+from apps.sims.models import SimCard
+from apps.subscribers.models import Subscriber
 
-STATUS_COLOURS = {"ACTIVE": "success", "PENDING": "info", "SUSPENDED": "warning", "TERMINATED": "danger"}
+
+def numbers_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
+    for held in row.number_assignments.order_by("-id"):
+        number = to_e164(held.number_id)
+        page = link(model="numbering_phonenumber", key=held.number_id, text=number)
+        yield page, moment(held.assigned_at), moment(held.released_at) if held.released_at else "now"
+
+
+def cards_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
+    for held in row.sim_assignments.select_related("sim").order_by("-id"):
+        page = link(model="sims_simcard", key=held.sim_id, text=held.sim.iccid)
+        yield page, moment(held.assigned_at), moment(held.released_at) if held.released_at else "now"
+
+
+def _lines(lines: QuerySet[Line]) -> Iterator[tuple[object, ...]]:
+    for line in lines.with_fittings().order_by("-id"):  # type: ignore[attr-defined]
+        yield (
+            link(model="lines_line", key=line.pk, text=to_e164(line.number) if line.number else line.uid),
+            badge(line.status),
+            line.host_carrier.code,
+            line.plan.name,
+            moment(line.activated_at),
+            moment(line.terminated_at),
+        )
+
+
+def lines_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    return _lines(selectors.list_lines(actor=actor, subscriber_uid=row.uid))
+
+
+def lines_of_number(*, actor: Actor, row: PhoneNumber) -> Iterator[tuple[object, ...]]:
+    return _lines(selectors.list_lines(actor=actor).search(row.e164))  # type: ignore[attr-defined]
+
+
+def lines_of_card(*, actor: Actor, row: SimCard) -> Iterator[tuple[object, ...]]:
+    return _lines(selectors.list_lines(actor=actor).search(row.iccid))  # type: ignore[attr-defined]
+
+
+def _as_stored(term: str) -> str | None:
+    """A number or ICCID as it is kept, however it was typed; None when it is neither."""
+    try:
+        return to_e164(parse_e164(term.replace(" ", "")))
+    except MalformedNumber:
+        pass
+    try:
+        return normalise(term)
+    except MalformedIccid:
+        return None
+
+
+_COLUMNS = ("Line", "Status", "Carrier", "Plan", "Activated", "Terminated")
+add_panel(Subscriber, Panel("Lines", _COLUMNS, lines_of_subscriber, "This subscriber has no line."))
+add_panel(PhoneNumber, Panel("Lines", _COLUMNS, lines_of_number, "No line has had this number."))
+add_panel(SimCard, Panel("Lines", _COLUMNS, lines_of_card, "No line has had this SIM card."))
 
 
 @admin.register(Line)
 class LineAdmin(TenantAdmin):
-    list_display = ("phone", "holder", "carrier", "plan", "state", "created_at", "activated_at", "operator")
-    list_filter = ("status", "host_carrier", "operator")
+    list_display = ("phone", "state", "holder", "carrier", "plan_name", "created", "activated", "operator")
+    list_filter = (("status", StateFilter), "host_carrier", "operator")
     list_select_related = ("plan", "host_carrier", "operator", "subscriber")
     search_fields = ("uid",)
     search_help_text = "A whole number, ICCID or line id"
-    ordering = ("-id",)
-    fields = (
-        "public_id",
-        "phone",
-        "card",
-        "state",
-        "holder",
-        "carrier",
-        "plan",
-        "operator",
-        "dealer",
-        "created_at",
-        "activated_at",
-        "terminated_at",
-        "numbers_over_time",
-        "sims_over_time",
-        "orders_of_line",
+    shortcuts = (
+        ("All", ""),
+        ("Active", "status__exact=ACTIVE"),
+        ("Pending", "status__exact=PENDING"),
+        ("Suspended", "status__exact=SUSPENDED"),
+        ("Terminated", "status__exact=TERMINATED"),
     )
-    readonly_fields = fields
+    empty_sentence = "A line appears here as soon as its activation is ordered."
+    ordering = ("-uid",)
+    fields = (
+        ("phone", "state"),
+        ("holder", "plan"),
+        ("card", "carrier"),
+        ("created", "activated"),
+        ("dealer_code", "terminated"),
+        ("public_id", "operator"),
+    )
+    panels = (
+        Panel("Numbers over time", ("Number", "From", "Until"), numbers_of, "It never had a number."),
+        Panel("SIM cards over time", ("ICCID", "From", "Until"), cards_of, "It never had a SIM card."),
+    )
+    trail = "line"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Line]:
         return super().get_queryset(request).with_fittings()  # type: ignore[attr-defined, no-any-return]
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        return (queryset.search(search_term.strip()) if search_term.strip() else queryset), False
+    def search(self, queryset: Any, term: str) -> Any:
+        return queryset.search(_as_stored(term) or term)
 
-    @display(description="Id")
-    def public_id(self, line: Line) -> str:
-        return line.uid
+    def recognises(self, term: str) -> bool:
+        return _as_stored(term) is not None or super().recognises(term)
 
-    @display(description="Number")
+    @admin.display(description="Number")
     def phone(self, line: Any) -> str:
         return to_e164(line.number) if line.number else "-"
 
-    @display(description="SIM")
+    @admin.display(description="SIM card")
     def card(self, line: Any) -> str:
-        return line.iccid or "-"
+        return list_link(model="sims_simcard", text=line.iccid, q=line.iccid) if line.iccid else "-"
 
-    @display(description="Holder")
+    @admin.display(description="Holder")
     def holder(self, line: Line) -> str:
         return link(model="subscribers_subscriber", key=line.subscriber_id, text=line.subscriber.name_masked)
 
-    @display(description="Carrier")
-    def carrier(self, line: Line) -> str:
-        return line.host_carrier.code
+    @admin.display(description="Plan")
+    def plan_name(self, line: Line) -> str:
+        return line.plan.name
 
-    @display(description="Status", label=STATUS_COLOURS, ordering="status")
+    @admin.display(description="Dealer")
+    def dealer_code(self, line: Line) -> str:
+        return str(line.dealer) if line.dealer else "-"
+
+    @admin.display(description="Status")
     def state(self, line: Line) -> str:
-        return f"{line.status} {line.suspension_kind}" if line.suspension_kind else line.status
+        return badge(line.status, beside=(line.suspension_kind or "").replace("_", "-").lower())
 
-    @display(description="Numbers over time")
-    def numbers_over_time(self, line: Line) -> str:
-        rows = line.number_assignments.order_by("-id")
-        return table(
-            ("Number", "From", "Until"),
-            ((to_e164(row.number_id), row.assigned_at, row.released_at or "now") for row in rows),
-        )
+    @admin.display(description="Activated")
+    def activated(self, line: Line) -> str:
+        return moment(line.activated_at)
 
-    @display(description="SIMs over time")
-    def sims_over_time(self, line: Line) -> str:
-        rows = line.sim_assignments.select_related("sim").order_by("-id")
-        return table(
-            ("ICCID", "From", "Until"),
-            ((row.sim.iccid, row.assigned_at, row.released_at or "now") for row in rows),
-        )
-
-    @display(description="Orders")
-    def orders_of_line(self, line: Line) -> str:
-        return table(
-            ("Order", "Type", "Status", "Reason", "Created"),
-            (
-                (
-                    link(model="provisioning_serviceorder", key=order.pk, text=order.uid),
-                    order.type,
-                    order.status,
-                    order.reason,
-                    order.created_at,
-                )
-                for order in line.orders.order_by("-id")
-            ),
-        )
+    @admin.display(description="Terminated")
+    def terminated(self, line: Line) -> str:
+        return moment(line.terminated_at)
 
 
 @admin.register(Plan)
 class PlanAdmin(TenantAdmin):
-    list_display = ("code", "name", "host_carrier", "monthly_fee", "is_orderable", "operator")
+    list_display = ("code", "name", "carrier", "fee", "is_orderable", "operator")
     list_filter = ("host_carrier", "is_orderable", "operator")
     list_select_related = ("host_carrier", "operator")
+    search_fields = ("code", "name")
+    search_help_text = "A plan's code, name or id"
+    empty_sentence = "Plans are offered by the platform, per operator and host carrier."
     ordering = ("operator", "code")
+    fields = (("name", "code"), ("carrier", "fee"), ("is_orderable", "operator"), "public_id")
+    trail = "plan"
+
+    @admin.display(description="Monthly fee")
+    def fee(self, plan: Plan) -> str:
+        return f"¥{plan.monthly_fee}"

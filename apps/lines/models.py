@@ -23,7 +23,7 @@ class Plan(models.Model):
     code = models.CharField(max_length=32)
     name = models.CharField(max_length=100)
     monthly_fee = models.DecimalField(max_digits=10, decimal_places=2)
-    is_orderable = models.BooleanField(default=True)
+    is_orderable = models.BooleanField(verbose_name="orderable", default=True)
 
     objects = TenantQuerySet["Plan"].as_manager()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 
 from django.db import connection
 
@@ -106,16 +107,33 @@ def activate_line(*, actor: Actor, line_id: int, now: datetime) -> Line:
     return line
 
 
+class Blame(StrEnum):
+    """What the carrier would not take, when it said so: sold again, it would be refused again."""
+
+    NUMBER = "NUMBER"
+    SIM = "SIM"
+
+
 @operation
-def abandon_line(*, actor: Actor, line_id: int, reason: str, now: datetime) -> Line:
+def abandon_line(
+    *, actor: Actor, line_id: int, reason: str, now: datetime, blame: Blame | None = None
+) -> Line:
     """Undoes a line that never came to life: slot free, number sellable at once, SIM back in stock, line TERMINATED.
+
+    What is to blame does not go back on sale: a number is withheld until staff release it, a SIM is retired.
 
     :raises InvalidTransition: when the line is no longer pending.
     """
     number_id, sim_id = _held(line_id)
     HolderSlot.objects.filter(line_id=line_id).delete()
-    numbering.return_unused_number(actor=actor, number=number_id, now=now)
-    sims.return_sim_to_stock(actor=actor, sim_id=sim_id, now=now)
+    if blame is Blame.NUMBER:
+        numbering.withhold_number(actor=actor, number=number_id, reason=reason, now=now)
+    else:
+        numbering.return_unused_number(actor=actor, number=number_id, now=now)
+    if blame is Blame.SIM:
+        sims.retire_sim(actor=actor, sim_id=sim_id, now=now)
+    else:
+        sims.return_sim_to_stock(actor=actor, sim_id=sim_id, now=now)
     line = Line.objects.select_for_update().get(pk=line_id)
     if line.status != LineStatus.PENDING:
         raise InvalidTransition("Only a pending line is abandoned; a live one is terminated.")

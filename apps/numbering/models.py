@@ -218,6 +218,7 @@ class PhoneNumber(models.Model):
     objects = PhoneNumberQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "number"
         indexes = [
             # Lists and claims: the numbers of one range lie side by side, since ranges never overlap.
             models.Index(
@@ -268,6 +269,10 @@ class PhoneNumber(models.Model):
         if self.status != NumberStatus.IN_USE:
             raise InvalidTransition("Only a number in use can be returned unused.")
         self._become(NumberStatus.AVAILABLE)
+
+    def withhold(self) -> None:
+        """:raises InvalidTransition: it is RESERVED, WITHHELD or RETURNED."""
+        self._become(NumberStatus.WITHHELD)
 
     def quarantine(self, *, until: datetime) -> None:
         """:raises InvalidTransition: it is not IN_USE."""

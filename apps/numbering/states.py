@@ -48,8 +48,8 @@ NUMBER = StateMachine(
             NumberStatus.RETURNED,
         },
         NumberStatus.RESERVED: {NumberStatus.AVAILABLE, NumberStatus.IN_USE},
-        # Straight back to AVAILABLE only when the line was never activated.
-        NumberStatus.IN_USE: {NumberStatus.AVAILABLE, NumberStatus.QUARANTINED},
+        # Straight back to AVAILABLE only when the line was never activated; WITHHELD when the carrier refuses it.
+        NumberStatus.IN_USE: {NumberStatus.AVAILABLE, NumberStatus.QUARANTINED, NumberStatus.WITHHELD},
         NumberStatus.QUARANTINED: {NumberStatus.AVAILABLE, NumberStatus.WITHHELD},
         NumberStatus.WITHHELD: {NumberStatus.AVAILABLE, NumberStatus.RETURNED},
         NumberStatus.RETURNED: set(),

@@ -22,7 +22,7 @@ class HostCarrier(models.Model):
 
     code = models.CharField(max_length=16, unique=True)
     name = models.CharField(max_length=64)
-    name_zh = models.CharField(max_length=64)
+    name_zh = models.CharField(verbose_name="Chinese name", max_length=64)
 
     def __str__(self) -> str:
         return self.code
@@ -52,7 +52,7 @@ class DocumentType(models.Model):
 
     code = models.CharField(max_length=32, unique=True)
     name = models.CharField(max_length=96)
-    name_zh = models.CharField(max_length=64)
+    name_zh = models.CharField(verbose_name="Chinese name", max_length=64)
     holder_kind = models.CharField(max_length=12, choices=HolderKind)
     number_format = models.CharField(max_length=200)
     check_rule = models.CharField(max_length=32, blank=True)
@@ -76,7 +76,7 @@ class VirtualOperator(models.Model):
     uid = PublicIdField(prefix="opr")
     code = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
-    name_zh = models.CharField(max_length=120)
+    name_zh = models.CharField(verbose_name="Chinese name", max_length=120)
     mode = models.CharField(max_length=4, choices=OperatorMode)
     sandbox_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT)
     # The host a licensee signed with first, as the licence announcement names it.
@@ -87,6 +87,7 @@ class VirtualOperator(models.Model):
     objects = OperatorQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "operator"
         constraints = [
             models.UniqueConstraint(fields=["sandbox_of"], name="operator_one_sandbox"),
             models.CheckConstraint(
@@ -183,6 +184,7 @@ class WholesaleAgreement(_Term):
     objects = TenantQuerySet["WholesaleAgreement"].as_manager()
 
     class Meta:
+        verbose_name = "agreement"
         constraints = [
             models.UniqueConstraint(fields=["operator", "contract_no"], name="agreement_once"),
             models.CheckConstraint(condition=Q(valid_until__gt=F("valid_from")), name="agreement_term"),
@@ -247,6 +249,7 @@ class Policy(models.Model):
     objects = TenantQuerySet["Policy"].as_manager()
 
     class Meta:
+        verbose_name_plural = "policies"
         constraints = [
             models.UniqueConstraint(
                 fields=["key", "operator", "valid_from"], nulls_distinct=False, name="policy_version"

@@ -27,10 +27,12 @@ class PolicyKey(StrEnum):
     RETENTION_YEARS = "subscribers.retention_years"
     MINIMUM_AGE = "realname.minimum_age"
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
+    VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
     ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
     FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
     HELD_ORDER_HOURS = "provisioning.held_order_hours"
     JOB_MAX_ATTEMPTS = "provisioning.job_max_attempts"
+    JOB_PATIENCE_HOURS = "provisioning.job_patience_hours"
 
 
 NumberKey = Literal[
@@ -42,8 +44,10 @@ NumberKey = Literal[
     PolicyKey.RETENTION_YEARS,
     PolicyKey.MINIMUM_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
+    PolicyKey.VERIFICATION_PATIENCE_HOURS,
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
+    PolicyKey.JOB_PATIENCE_HOURS,
 ]
 FlagKey = Literal[PolicyKey.FACE_EVIDENCE_REQUIRED]
 CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
@@ -96,10 +100,14 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.RETENTION_YEARS: WholeNumber(2, 30),
     PolicyKey.MINIMUM_AGE: WholeNumber(0, 30),
     PolicyKey.VERIFICATION_FRESH_DAYS: WholeNumber(1, 3650),
+    # How long a verification waits for checks that nobody answers.
+    PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
     PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
     PolicyKey.HELD_ORDER_HOURS: WholeNumber(1, 24 * 90),
+    # Sends that nobody knows the outcome of.
     PolicyKey.JOB_MAX_ATTEMPTS: WholeNumber(1, 100),
+    PolicyKey.JOB_PATIENCE_HOURS: WholeNumber(1, 24 * 30),
 }
 
 

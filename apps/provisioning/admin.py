@@ -17,13 +17,13 @@ from apps.core.actor import Actor
 from apps.lines.models import Line
 from apps.numbering.numbers import to_e164
 from apps.provisioning import selectors, services
-from apps.provisioning.models import ActivationJob, ServiceOrder
+from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
 from apps.provisioning.states import OrderStatus
 from apps.subscribers.models import Verification
 
 
 def cancel(*, actor: Actor, row: ServiceOrder, reason: str, now: datetime) -> str:
-    services.cancel_order(actor=actor, order=row.uid, now=now)
+    services.cancel_order(actor=actor, order=row.uid, reason=reason, now=now)
     return "The order is cancelled, and what it took is free again."
 
 
@@ -279,3 +279,46 @@ class ActivationJobAdmin(OrderedLineAdmin):
     @admin.display(description="Our reference")
     def our_reference(self, job: ActivationJob) -> str:
         return whole_id(job.reference)
+
+
+@admin.register(CarrierCallback)
+class CarrierCallbackAdmin(TenantAdmin):
+    """What carriers told us; the odd ones are for people to look at."""
+
+    list_display = ("received", "result", "state", "job_reference", "number", "refusal", "operator")
+    list_filter = (("outcome", StateFilter), "operator")
+    list_select_related = ("operator",)
+    shortcuts = (
+        ("All", ""),
+        ("Conflict", "outcome__exact=CONFLICT"),
+        ("Unmatched", "outcome__exact=UNMATCHED"),
+    )
+    empty_sentence = "A callback appears when a host carrier says how an order of ours has ended."
+    ordering = ("-id",)
+    fields = (
+        ("received", "state"),
+        ("result", "refusal"),
+        ("job_reference", "carrier_reference"),
+        ("number", "event_id"),
+        ("tries", "operator"),
+    )
+
+    @admin.display(description="Received")
+    def received(self, callback: CarrierCallback) -> str:
+        return moment(callback.received_at)
+
+    @admin.display(description="The carrier says")
+    def result(self, callback: CarrierCallback) -> str:
+        return badge("SUCCEEDED" if callback.succeeded else "REJECTED")
+
+    @admin.display(description="What we made of it", ordering="outcome")
+    def state(self, callback: CarrierCallback) -> str:
+        return badge(callback.outcome or "PENDING")
+
+    @admin.display(description="Our reference")
+    def job_reference(self, callback: CarrierCallback) -> str:
+        return whole_id(callback.reference)
+
+    @admin.display(description="Refusal")
+    def refusal(self, callback: CarrierCallback) -> str:
+        return code(callback.code)

@@ -60,6 +60,14 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
             word="look",
         ),
         _card(
+            "Odd callbacks",
+            backlog.odd_callbacks,
+            note="They contradict what is final, or speak of no job of ours.",
+            href=f"{reverse('admin:provisioning_carriercallback_changelist')}?outcome__exact=CONFLICT",
+            bad=backlog.odd_callbacks > 0,
+            word="look",
+        ),
+        _card(
             "Reviews",
             reviews,
             note="Real-name checks in doubt, which a second person decides.",

@@ -7,21 +7,27 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from apps.core.public_ids import MalformedId, PublicIdField
 from apps.core.tenancy import TenantQuerySet
 from apps.provisioning.states import (
+    DUE_JOB,
     JOB,
+    OPEN_JOB,
+    OPEN_ORDER,
     ORDER,
     AttemptKind,
+    AttemptOutcome,
+    CallbackOutcome,
     FailureKind,
     JobStatus,
     OrderStatus,
     OrderType,
 )
 
-OPEN_ORDERS = Q(status__in=["ACKNOWLEDGED", "HELD", "IN_PROGRESS"])
-OPEN_JOBS = Q(status__in=["QUEUED", "SENDING", "ACCEPTED", "IN_DOUBT"])
+OPEN_ORDERS = Q(status__in=[status.value for status in OPEN_ORDER])
+OPEN_JOBS = Q(status__in=[status.value for status in OPEN_JOB])
 
 
 class OrderQuerySet(TenantQuerySet["ServiceOrder"]):
@@ -49,8 +55,9 @@ class ServiceOrder(models.Model):
     verification = models.ForeignKey(
         "subscribers.Verification", on_delete=models.PROTECT, null=True, blank=True
     )
-    # Why it is held, failed or was cancelled: a stable code, or why a line is terminated.
+    # Why it is held, failed or was cancelled: a stable code.
     reason = models.CharField(max_length=48, blank=True)
+    # Why the line is to end, as whoever asked said.
     request_reason = models.CharField(max_length=32, blank=True)
     external_id = models.CharField(max_length=64, blank=True)
     placed_by = models.CharField(max_length=64)
@@ -133,19 +140,27 @@ class ActivationJob(models.Model):
     order = models.ForeignKey(ServiceOrder, on_delete=models.PROTECT, related_name="jobs")
     line = models.ForeignKey("lines.Line", on_delete=models.PROTECT, related_name="jobs")
     connection = models.ForeignKey("carriers.CarrierConnection", on_delete=models.PROTECT)
+    # Of the request that asked for it: sent to the carrier with every call, and found in logs, audit and events.
+    request_id = models.CharField(max_length=64, blank=True)
     operation = models.CharField(max_length=16, choices=OrderType)
     status = models.CharField(max_length=9, choices=JobStatus, default=JobStatus.QUEUED)
     reference = models.CharField(max_length=40, unique=True)
     carrier_reference = models.CharField(max_length=64, blank=True)
-    # Claims so far, counted when claimed, so that a job that kills its worker runs out of them too.
-    attempts = models.PositiveSmallIntegerField(default=0)
+    # Sends so far, counted when claimed.
+    attempts = models.PositiveIntegerField(default=0)
+    # Of these, those nobody knows the outcome of (no answer, worker lost): they may run out, others only grow old.
+    unknowns = models.PositiveSmallIntegerField(default=0)
     queries = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField()
+    # By the database's clock, like everything that is compared with it.
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    # Patience is counted from here: from its making, or from when staff gave it another chance.
+    refreshed_at = models.DateTimeField(db_default=Now())
+    # The carrier may know of the job: when the last byte of the last such call had left. Null: it knows nothing.
+    told_at = models.DateTimeField(null=True, blank=True)
     # Who holds the lease writes with its token; a higher token fences the older holder out.
     token = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    last_sent_at = models.DateTimeField(null=True, blank=True)
-    failure_kind = models.CharField(max_length=8, choices=FailureKind, blank=True)
+    failure_kind = models.CharField(max_length=9, choices=FailureKind, blank=True)
     error_code = models.CharField(max_length=48, blank=True)
     error_detail = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()
@@ -167,7 +182,7 @@ class ActivationJob(models.Model):
                         status="FAILED",
                         lease_until=None,
                         finished_at__isnull=False,
-                        failure_kind__in=["BUSINESS", "SYSTEM"],
+                        failure_kind__in=FailureKind.values,
                     )
                 ),
             ),
@@ -175,7 +190,7 @@ class ActivationJob(models.Model):
         indexes = [
             models.Index(
                 fields=["connection", "next_attempt_at"],
-                condition=Q(status__in=["QUEUED", "ACCEPTED", "IN_DOUBT"]),
+                condition=Q(status__in=[status.value for status in DUE_JOB]),
                 name="job_due",
             ),
             models.Index(fields=["lease_until"], condition=Q(status="SENDING"), name="job_leased"),
@@ -192,6 +207,19 @@ class ActivationJob(models.Model):
     def is_dead_letter(self) -> bool:
         """Out of attempts or misconfigured: waits for staff, and its order stays open."""
         return self.failure_kind == FailureKind.SYSTEM
+
+    def tell(self, at: datetime, *, unknown: bool) -> None:
+        """A call of ours may have reached the carrier; kept with the next transition."""
+        self.told_at = at
+        self.unknowns += int(unknown)
+        self.save(update_fields=["told_at", "unknowns"])
+
+    def refresh(self, connection_id: int, at: datetime) -> None:
+        """Another allowance of attempts and patience, over that connection."""
+        self.connection_id = connection_id
+        self.unknowns = 0
+        self.refreshed_at = at
+        self.save(update_fields=["connection", "unknowns", "refreshed_at"])
 
     def accept(self, *, carrier_reference: str, ask_at: datetime) -> None:
         """The carrier has it; ask for news at `ask_at` unless it calls back before."""
@@ -259,9 +287,7 @@ class JobAttempt(models.Model):
     kind = models.CharField(max_length=5, choices=AttemptKind)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    # ACCEPTED, SUCCEEDED, REJECTED, UNAVAILABLE, MISCONFIGURED, UNKNOWN, NOT_FOUND, IN_PROGRESS, NOT_SENT; or LOST (the
-    # worker died), OVERTAKEN (the carrier called back first), FENCED (it came back too late).
-    outcome = models.CharField(max_length=14, blank=True)
+    outcome = models.CharField(max_length=13, choices=AttemptOutcome, blank=True)
     code = models.CharField(max_length=48, blank=True)
     detail = models.CharField(max_length=200, blank=True)
 
@@ -272,9 +298,20 @@ class JobAttempt(models.Model):
         return f"{self.kind} {self.token}"
 
 
+class CallbackQuerySet(TenantQuerySet["CarrierCallback"]):
+    def waiting(self) -> Self:
+        """Not yet applied, and due to be tried."""
+        return self.filter(applied_at=None, next_try_at__lte=Now())
+
+    def odd(self) -> Self:
+        """For staff to look at."""
+        return self.filter(outcome__in=[CallbackOutcome.CONFLICT, CallbackOutcome.UNMATCHED])
+
+
 class CarrierCallback(models.Model):
     """One message a carrier sent us, stored once, as it came, before anything is done about it."""
 
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
     connection = models.ForeignKey("carriers.CarrierConnection", on_delete=models.PROTECT)
     # The carrier's event id, and the digest of the body in case it reuses ids.
     event_id = models.CharField(max_length=80)
@@ -288,14 +325,23 @@ class CarrierCallback(models.Model):
     body = models.BinaryField()
     received_at = models.DateTimeField()
     applied_at = models.DateTimeField(null=True, blank=True)
-    # APPLIED, REPEATED (nothing new), CONFLICT (contradicts what is final) or UNMATCHED (no such job).
-    outcome = models.CharField(max_length=9, blank=True)
+    outcome = models.CharField(max_length=9, choices=CallbackOutcome, blank=True)
+    # One that cannot be applied (a bug, a lock) is tried again later and holds up no other.
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(db_default=Now())
+
+    objects = CallbackQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["connection", "event_id", "digest"], name="callback_stored_once"),
         ]
-        indexes = [models.Index(fields=["id"], condition=Q(applied_at=None), name="callback_waiting")]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(applied_at=None), name="callback_waiting"),
+            models.Index(
+                fields=["-id"], condition=Q(outcome__in=["CONFLICT", "UNMATCHED"]), name="callback_for_staff"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.event_id

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+)
 
 from apps.audit import selectors as audit
 from apps.audit.models import AuditEvent
@@ -27,7 +38,8 @@ class SendingFacts:
     subscriber_id: int
     plan_code: str
     request_reason: str
-    verification_status: str | None
+    # The check that the order stands on has passed, and none after it has failed.
+    identity_holds: bool
 
 
 def list_orders(
@@ -77,8 +89,16 @@ def get_carrier_connection(*, connection_id: int) -> CarrierConnection | None:
 
 def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
     """In one query, for any number of orders."""
-    rows = ServiceOrder.objects.filter(pk__in=set(order_ids)).values_list(
-        "pk", "line__subscriber_id", "line__plan__code", "request_reason", "verification__status"
+    failed_since = Verification.objects.filter(
+        subscriber_id=OuterRef("line__subscriber_id"),
+        id__gt=OuterRef("verification_id"),
+        status=VerificationStatus.FAILED,
+    )
+    holds = Q(verification__status=VerificationStatus.PASSED) & ~Exists(failed_since)
+    rows = (
+        ServiceOrder.objects.filter(pk__in=set(order_ids))
+        .annotate(identity_holds=ExpressionWrapper(holds, output_field=BooleanField()))
+        .values_list("pk", "line__subscriber_id", "line__plan__code", "request_reason", "identity_holds")
     )
     return {row[0]: SendingFacts(*row[1:]) for row in rows}
 
@@ -90,20 +110,19 @@ def list_connections_with_due_jobs(*, at: datetime) -> list[tuple[int, str]]:
 
 
 def has_waiting_callbacks() -> bool:
-    """Whether a carrier has told us something that is not applied yet."""
-    return CarrierCallback.objects.filter(applied_at=None).exists()
+    """Whether one could be applied now."""
+    return CarrierCallback.objects.waiting().exists()
 
 
 def list_subscribers_with_news(*, limit: int = 500) -> list[int]:
-    """Subscribers whose real-name check was decided while an order of theirs is HELD: somebody missed the news."""
-    # The order's moment is when its request began; the check may have been decided a little before and committed after.
-    decided = Verification.objects.filter(
-        subscriber_id=OuterRef("line__subscriber_id"),
-        status__in=[VerificationStatus.PASSED, VerificationStatus.FAILED],
-        decided_at__gt=OuterRef("created_at") - timedelta(minutes=5),
+    """Subscribers whose latest check is decided while an order of theirs is HELD: somebody missed the news."""
+    latest = Verification.objects.filter(subscriber_id=OuterRef("line__subscriber_id")).order_by("-id")
+    decided = [VerificationStatus.PASSED, VerificationStatus.FAILED, VerificationStatus.EXPIRED]
+    held = ServiceOrder.objects.filter(status=OrderStatus.HELD).annotate(
+        latest_check=Subquery(latest.values("status")[:1])
     )
-    held = ServiceOrder.objects.filter(Exists(decided), status=OrderStatus.HELD)
-    return sorted(set(held.values_list("line__subscriber_id", flat=True)[:limit]))
+    waiting = held.filter(latest_check__in=decided).order_by("held_until")
+    return sorted(set(waiting.values_list("line__subscriber_id", flat=True)[:limit]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +135,12 @@ class Backlog:
     held_orders: int
     # Of the oldest open job, in whole minutes; None when none is open.
     oldest_open_minutes: int | None
+    # Callbacks that contradict what is final, or speak of no job of ours.
+    odd_callbacks: int
 
 
 def get_backlog(*, actor: Actor) -> Backlog:
-    """Counts of what is open, in three queries; ages by the database's clock."""
+    """Counts of what is open, in four queries; ages by the database's clock."""
     jobs = ActivationJob.objects.visible_to(actor)
     opened = jobs.filter(status__in=OPEN_JOB).aggregate(
         count=Count("id"), doubt=Count("id", filter=Q(status=JobStatus.IN_DOUBT)), oldest=Min("created_at")
@@ -131,4 +152,5 @@ def get_backlog(*, actor: Actor) -> Backlog:
         open_jobs=opened["count"],
         held_orders=ServiceOrder.objects.visible_to(actor).filter(status=OrderStatus.HELD).count(),
         oldest_open_minutes=int(age.total_seconds() // 60) if age is not None else None,
+        odd_callbacks=CarrierCallback.objects.visible_to(actor).odd().count(),
     )

@@ -71,15 +71,46 @@ JOB = StateMachine(
 
 
 class FailureKind(models.TextChoices):
-    """BUSINESS is the carrier's final no and undoes the order; SYSTEM is a dead letter that waits for staff."""
+    """BUSINESS is the carrier's final no, CANCELLED ours; SYSTEM is a dead letter that waits for staff."""
 
     BUSINESS = "BUSINESS"
+    CANCELLED = "CANCELLED"
     SYSTEM = "SYSTEM"
 
 
 class AttemptKind(models.TextChoices):
     SEND = "SEND"
     QUERY = "QUERY"
+
+
+class AttemptOutcome(models.TextChoices):
+    """What came of one call; empty while it is out."""
+
+    ACCEPTED = "ACCEPTED"
+    SUCCEEDED = "SUCCEEDED"
+    REJECTED = "REJECTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    MISCONFIGURED = "MISCONFIGURED"
+    UNKNOWN = "UNKNOWN"
+    NOT_FOUND = "NOT_FOUND"
+    IN_PROGRESS = "IN_PROGRESS"
+    # We kept it back ourselves.
+    NOT_SENT = "NOT_SENT"
+    # The worker died.
+    LOST = "LOST"
+    # The carrier called back, or staff acted, before the call came back.
+    OVERTAKEN = "OVERTAKEN"
+    # It came back when somebody else had the job already.
+    FENCED = "FENCED"
+
+
+class CallbackOutcome(models.TextChoices):
+    """CONFLICT contradicts what is final and UNMATCHED speaks of no job we sent: both are for staff to look at."""
+
+    APPLIED = "APPLIED"
+    REPEATED = "REPEATED"
+    CONFLICT = "CONFLICT"
+    UNMATCHED = "UNMATCHED"
 
 
 def drain_queue(carrier_code: str) -> str:

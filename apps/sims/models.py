@@ -28,6 +28,8 @@ class SimBatch(models.Model):
     objects = TenantQuerySet["SimBatch"].as_manager()
 
     class Meta:
+        verbose_name = "SIM batch"
+        verbose_name_plural = "SIM batches"
         indexes = [models.Index(fields=["operator", "-id"], name="sim_batch_operator")]
         constraints = [models.CheckConstraint(condition=Q(rows__gt=0), name="sim_batch_has_rows")]
 
@@ -44,19 +46,20 @@ class SimCardQuerySet(TenantQuerySet["SimCard"]):
 class SimCard(models.Model):
     """One card or eSIM profile. Its keys (Ki, OPc) and PINs stay with the host carrier and are never stored here."""
 
-    iccid = models.CharField(max_length=20)
-    imsi = models.CharField(max_length=15, null=True, unique=True)  # noqa: DJ001 - blank cards have none, unique if any
+    iccid = models.CharField(verbose_name="ICCID", max_length=20)
+    imsi = models.CharField(verbose_name="IMSI", max_length=15, null=True, unique=True)  # noqa: DJ001 - blank cards have none, unique if any
     operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT, db_index=False)
     host_carrier = models.ForeignKey(HostCarrier, on_delete=models.PROTECT, db_index=False)
     batch = models.ForeignKey(SimBatch, on_delete=models.PROTECT)
     form_factor = models.CharField(max_length=8, choices=FormFactor)
     status = models.CharField(max_length=8, choices=SimStatus, default=SimStatus.IN_STOCK)
     # Has an ending that steers the mocked carrier, see magic.py.
-    is_magic = models.BooleanField()
+    is_magic = models.BooleanField(verbose_name="magic")
 
     objects = SimCardQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "SIM card"
         indexes = [
             models.Index(fields=["operator", "iccid"], name="sim_card_operator"),
             models.Index(
@@ -95,7 +98,7 @@ class SimCard(models.Model):
         self._become(SimStatus.IN_STOCK)
 
     def retire(self) -> None:
-        """:raises InvalidTransition: it is RESERVED or RETIRED."""
+        """:raises InvalidTransition: it is RETIRED already."""
         self._become(SimStatus.RETIRED)
 
     def _become(self, status: SimStatus) -> None:

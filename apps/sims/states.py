@@ -20,7 +20,8 @@ SIM = StateMachine(
     "SIM card",
     {
         SimStatus.IN_STOCK: {SimStatus.RESERVED, SimStatus.LOST, SimStatus.RETIRED},
-        SimStatus.RESERVED: {SimStatus.IN_STOCK, SimStatus.BOUND},
+        # RESERVED -> RETIRED: the carrier refuses the card itself.
+        SimStatus.RESERVED: {SimStatus.IN_STOCK, SimStatus.BOUND, SimStatus.RETIRED},
         # A card that was in somebody's hands never goes back to stock.
         SimStatus.BOUND: {SimStatus.RETIRED, SimStatus.LOST},
         SimStatus.LOST: {SimStatus.RETIRED},

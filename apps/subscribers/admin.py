@@ -2,68 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
-from unfold.admin import TabularInline
 
 from apps.accounts.admin_base import Button, Shown, TenantAdmin
+from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
 from apps.core.actor import Actor
 from apps.subscribers import services
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.models import IdentityDocument, Subscriber, Verification
 from apps.subscribers.services.reveal import REVEAL
 from apps.subscribers.services.review import REVIEW
 from apps.subscribers.states import VerificationStatus
 
 
-class ReadOnlyInline(TabularInline):
-    """Rows of a row that the person may see, to look at."""
-
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class DocumentInline(ReadOnlyInline):
-    model = IdentityDocument
-    fields: ClassVar = ("page", "type", "number_masked", "valid_from", "valid_until", "issuing_country")
-    readonly_fields: ClassVar = ("page",)
-    ordering: ClassVar = ("id",)
-
-    @admin.display(description="document")
-    def page(self, row: IdentityDocument) -> str:
-        return format_html(
-            '<a href="{}">{}</a>',
-            reverse("admin:subscribers_identitydocument_change", args=(row.pk,)),
-            row.uid,
+def checks_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    for check in row.verifications.order_by("-id"):
+        yield (
+            link(model="subscribers_verification", key=check.pk, text=check.uid),
+            badge(check.status),
+            check.get_channel_display(),
+            moment(check.created_at),
+            moment(check.decided_at),
+            moment(check.fresh_until),
         )
 
 
-class CheckInline(ReadOnlyInline):
-    model = VerificationCheck
-    fields: ClassVar = ("position", "name", "outcome", "code", "provider", "checked_at")
-    ordering: ClassVar = ("position",)
+def documents_of(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    for document in row.documents.order_by("-id"):
+        yield (
+            link(model="subscribers_identitydocument", key=document.pk, text=document.number_masked),
+            document.type,
+            document.valid_from or "-",
+            document.valid_until or "long-term",
+            document.issuing_country or "-",
+        )
+
+
+def steps_of(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]:
+    for step in row.checks.order_by("position"):
+        yield (
+            step.position,
+            step.name,
+            badge(step.outcome),
+            code(step.code),
+            step.provider or "-",
+            moment(step.checked_at),
+        )
+
+
+class PersonAdmin(TenantAdmin):
+    """Names and numbers cannot be searched: they are sealed, and a search would end up in logs and histories."""
+
+    @admin.display(description="Subscriber")
+    def person(self, row: Any) -> str:
+        return link(model="subscribers_subscriber", key=row.subscriber_id, text=row.subscriber.name_masked)
 
 
 @admin.register(Subscriber)
-class SubscriberAdmin(TenantAdmin):
-    list_display: ClassVar = ("uid", "name_masked", "kind", "external_id", "operator", "created_at")
-    list_filter: ClassVar = ("kind", "operator")
-    list_select_related: ClassVar = ("operator",)
-    # Names and numbers cannot be searched: they are sealed, and a search would end up in logs and histories.
-    search_fields: ClassVar = ("external_id__exact",)
-    fields: ClassVar = ("uid", "operator", "kind", "name_masked", "external_id", "created_at")
-    inlines: ClassVar = (DocumentInline,)
-    ordering: ClassVar = ("-id",)
+class SubscriberAdmin(PersonAdmin):
+    list_display = ("row_id", "name", "kind", "external_id", "created", "operator")
+    list_filter = ("kind", "operator")
+    list_select_related = ("operator",)
+    search_fields = ("external_id",)
+    search_help_text = "A whole subscriber id or external id"
+    empty_sentence = (
+        "Subscribers are registered by partner apps; names and document numbers are shown masked."
+    )
+    ordering = ("-uid",)
+    fields = (("name", "kind"), ("external_id", "created"), ("public_id", "operator"))
+    panels = (
+        Panel(
+            "Real-name checks",
+            ("Check", "Status", "Channel", "Asked", "Decided", "Fresh until"),
+            checks_of_subscriber,
+            "Nobody has asked for a real-name check yet; no line can be opened.",
+        ),
+        Panel("Documents", ("Number", "Type", "Valid from", "Valid until", "Country"), documents_of, "None."),
+    )
+    trail = "subscriber"
+
+    @admin.display(description="Name")
+    def name(self, row: Subscriber) -> str:
+        return row.name_masked
 
 
 def _reveal(*, actor: Actor, row: IdentityDocument, reason: str, now: datetime) -> Shown:
@@ -72,25 +95,41 @@ def _reveal(*, actor: Actor, row: IdentityDocument, reason: str, now: datetime) 
 
 
 @admin.register(IdentityDocument)
-class IdentityDocumentAdmin(TenantAdmin):
-    list_display: ClassVar = ("uid", "subscriber", "type", "number_masked", "valid_until", "operator")
-    list_filter: ClassVar = ("type", "operator")
-    list_select_related: ClassVar = ("operator", "subscriber")
-    fields: ClassVar = (
-        "uid",
+class IdentityDocumentAdmin(PersonAdmin):
+    list_display = ("row_id", "person", "type", "number", "runs_out", "created", "operator")
+    list_filter = ("operator",)
+    list_select_related = ("operator", "subscriber")
+    search_fields = ("uid",)
+    search_help_text = "A whole document id"
+    empty_sentence = "A document is kept with the subscriber who showed it."
+    ordering = ("-id",)
+    fields = (
+        ("person", "number"),
+        ("type", "issuing_country"),
+        ("valid_from", "runs_out"),
+        ("public_id", "created"),
         "operator",
-        "subscriber",
-        "type",
-        "number_masked",
-        "valid_from",
-        "valid_until",
-        "issuing_country",
-        "created_at",
     )
-    buttons: ClassVar = (
-        Button("reveal", "Show in clear", right=REVEAL, call=_reveal, asks_reason=True, dangerous=True),
+    trail = "identity_document"
+    buttons = (
+        Button(
+            "reveal",
+            "Show in clear",
+            right=REVEAL,
+            call=_reveal,
+            asks_reason=True,
+            dangerous=True,
+            hint="Name and number are shown once. Who looked, and why, stays in the audit trail.",
+        ),
     )
-    ordering: ClassVar = ("-id",)
+
+    @admin.display(description="Number")
+    def number(self, row: IdentityDocument) -> str:
+        return row.number_masked
+
+    @admin.display(description="Valid until")
+    def runs_out(self, row: IdentityDocument) -> str:
+        return str(row.valid_until or "long-term")
 
 
 def _in_review(row: Verification) -> bool:
@@ -99,45 +138,59 @@ def _in_review(row: Verification) -> bool:
 
 def _pass(*, actor: Actor, row: Verification, reason: str, now: datetime) -> str:
     services.decide_review(actor=actor, verification_uid=row.uid, passed=True, reason=reason, now=now)
-    return "The verification has passed."
+    return "The check has passed; orders that waited for it go on."
 
 
 def _fail(*, actor: Actor, row: Verification, reason: str, now: datetime) -> str:
     services.decide_review(actor=actor, verification_uid=row.uid, passed=False, reason=reason, now=now)
-    return "The verification has failed."
+    return "The check has failed; orders that waited for it end."
 
 
 @admin.register(Verification)
-class VerificationAdmin(TenantAdmin):
-    list_display: ClassVar = (
-        "uid",
-        "status",
-        "subscriber",
-        "channel",
-        "attempts",
-        "next_attempt_at",
-        "operator",
-        "created_at",
+class VerificationAdmin(PersonAdmin):
+    list_display = ("row_id", "state", "person", "channel", "attempts", "created", "decided", "operator")
+    list_filter = (("status", StateFilter), "channel", "operator")
+    list_select_related = ("operator", "subscriber", "document")
+    search_fields = ("uid",)
+    search_help_text = "A whole id of a check"
+    shortcuts = (
+        ("All", ""),
+        ("To decide", "status__exact=REVIEW"),
+        ("Pending", "status__exact=PENDING"),
+        ("Passed", "status__exact=PASSED"),
+        ("Failed", "status__exact=FAILED"),
+        ("Expired", "status__exact=EXPIRED"),
     )
-    list_filter: ClassVar = ("status", "channel", "operator")
-    list_select_related: ClassVar = ("operator", "subscriber")
-    fields: ClassVar = (
-        "uid",
+    empty_sentence = "A real-name check is asked for by a partner app, per subscriber."
+    ordering = ("-id",)
+    fields = (
+        ("person", "state"),
+        ("number", "channel"),
+        ("created", "decided"),
+        ("attempts", "next_attempt_at"),
+        ("asked_by", "fresh_until"),
+        ("public_id", "dealer_code"),
         "operator",
-        "status",
-        "subscriber",
-        "document",
-        "channel",
-        "dealer",
-        "attempts",
-        "next_attempt_at",
-        "created_at",
-        "decided_at",
-        "fresh_until",
     )
-    inlines: ClassVar = (CheckInline,)
-    buttons: ClassVar = (
-        Button("pass", "Let it pass", right=REVIEW, call=_pass, shown=_in_review, asks_reason=True),
+    panels = (
+        Panel(
+            "Steps of the check",
+            ("", "Step", "Outcome", "Code", "Asked of", "At"),
+            steps_of,
+            "The check has not run yet.",
+        ),
+    )
+    trail = "verification"
+    buttons = (
+        Button(
+            "pass",
+            "Let it pass",
+            right=REVIEW,
+            call=_pass,
+            shown=_in_review,
+            asks_reason=True,
+            hint="This check is in doubt and waits for a second person: not whoever entered the subscriber.",
+        ),
         Button(
             "fail",
             "Let it fail",
@@ -148,4 +201,21 @@ class VerificationAdmin(TenantAdmin):
             dangerous=True,
         ),
     )
-    ordering: ClassVar = ("-id",)
+
+    @admin.display(description="Document")
+    def number(self, row: Verification) -> str:
+        document = row.document
+        text = f"{document.type} {document.number_masked}"
+        return link(model="subscribers_identitydocument", key=document.pk, text=text)
+
+    @admin.display(description="Dealer")
+    def dealer_code(self, row: Verification) -> str:
+        return str(row.dealer) if row.dealer else "-"
+
+    @admin.display(description="Asked for by")
+    def asked_by(self, row: Verification) -> str:
+        return whole_id(row.requested_by.partition(":")[2])
+
+    @admin.display(description="Decided")
+    def decided(self, row: Verification) -> str:
+        return moment(row.decided_at)

@@ -92,6 +92,7 @@ class IdentityDocument(models.Model):
     objects = TenantQuerySet["IdentityDocument"].as_manager()
 
     class Meta:
+        verbose_name = "document"
         constraints = [
             models.UniqueConstraint(fields=["operator", "fingerprint"], name="identity_document_person"),
             models.CheckConstraint(
@@ -172,6 +173,7 @@ class Verification(models.Model):
     objects = VerificationQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "real-name check"
         indexes = [
             models.Index(fields=["next_attempt_at"], condition=Q(status="PENDING"), name="verification_due"),
             models.Index(fields=["fresh_until"], condition=Q(status="PASSED"), name="verification_fresh"),

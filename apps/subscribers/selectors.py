@@ -44,7 +44,7 @@ class VerificationState:
     standing: Standing
     verification_id: int | None = None
     verification_uid: str | None = None
-    # The code of the check that failed or is in doubt; empty otherwise.
+    # The code of the check that failed, was never answered or is in doubt; empty otherwise.
     code: str = ""
 
 
@@ -107,7 +107,8 @@ def _is_fresh(verification: Verification, now: datetime) -> bool:
 def _decisive_code(verification_id: int) -> str:
     row = (
         VerificationCheck.objects.filter(
-            Q(outcome=CheckOutcome.FAIL) | Q(outcome=CheckOutcome.REVIEW), verification_id=verification_id
+            ~Q(outcome=CheckOutcome.PASS),
+            verification_id=verification_id,
         )
         .order_by("position")
         .values_list("code", flat=True)

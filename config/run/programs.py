@@ -27,14 +27,17 @@ TABLE = {
         "celery -A config.celery worker -Q carrier.unicom,carrier.mobile,carrier.telecom "
         "--pool threads -c 2 -n carrier@%h"
     ),
-    "work": "celery -A config.celery worker -Q default,realname,events --pool threads -c 4 -n work@%h",
+    # Apart from the rest: a slow provider must not keep callbacks and sweeps waiting.
+    "realname": "celery -A config.celery worker -Q realname --pool threads -c 2 -n realname@%h",
+    "work": "celery -A config.celery worker -Q default,events --pool threads -c 4 -n work@%h",
     "beat": "celery -A config.celery beat --schedule {run}/beat-schedule --pidfile=",
 }
 LABELS = {
     "carrier_sim": "Carrier simulator at {sim}/_sim/",
     "web": "Web at {web}/",
     "carrier": "Worker for carrier jobs",
-    "work": "Worker for checks, events, housekeeping",
+    "realname": "Worker for real-name checks",
+    "work": "Worker for callbacks, events, housekeeping",
     "beat": "Beat",
 }
 LOG_LEVEL = ("--loglevel", "INFO")
@@ -56,6 +59,7 @@ def programs(*, settings: RunSettings, environment: Mapping[str, str]) -> list[P
         "carrier_sim": lambda: answers(f"{settings.carrier_sim_url}/_sim/"),
         "web": lambda: answers(f"{settings.web_url}/readyz"),
         "carrier": lambda: worker_answers("carrier", broker=settings.redis_url),
+        "realname": lambda: worker_answers("realname", broker=settings.redis_url),
         "work": lambda: worker_answers("work", broker=settings.redis_url),
         "beat": lambda: any(run.glob("beat-schedule*")),
     }

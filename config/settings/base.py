@@ -139,6 +139,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "default"
 # Carrier jobs name their queue themselves: one per host carrier.
 CELERY_TASK_ROUTES = {"events.*": {"queue": "events"}, "subscribers.*": {"queue": "realname"}}
+# For prefork pools; thread pools know no limits, which is why drains stop claiming by themselves.
 CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
@@ -194,7 +195,6 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 
 # --- Who may call us ------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-LOGIN_REDIRECT_URL = "admin:index"
 AUTHENTICATION_BACKENDS = ["apps.accounts.backends.RoleBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -339,6 +339,7 @@ UNFOLD = {
                         ("Lines", "smartphone", "lines_line"),
                         ("Orders", "assignment", "provisioning_serviceorder"),
                         ("Carrier jobs", "cell_tower", "provisioning_activationjob"),
+                        ("Carrier callbacks", "call_received", "provisioning_carriercallback"),
                     ),
                 ]
             },

@@ -150,7 +150,7 @@ def rows() -> list[dict[str, str]]:
         "jd",
         iccid_ending="9001",
         expect="FAILED",
-        expect_code="carrier_sim_invalid",
+        expect_code="carrier_plan_invalid",
         note="the carrier refuses for business reasons: number, SIM and slot are free again",
     )
     add(

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.test import Client
 
 from apps.accounts import selectors
 from apps.accounts import services as accounts
+from apps.accounts.credentials import new_token
+from apps.accounts.errors import ClientChanged
 from apps.accounts.models import AccessToken, PartnerApp
 from apps.core.actor import Actor
 from apps.operators.models import VirtualOperator
 from tests.factories.accounts import ApiClient, given_partner_app, given_token
+from tests.threads import in_parallel
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -129,10 +135,22 @@ def test_two_ways_of_authentication_or_a_doubled_parameter_are_refused(
     for body in (f"{grant}&{grant}", f"{grant}&scope=lines:read&scope=lines:read"):
         doubled = client.post("/oauth/token", body, content_type=FORM, headers={"Authorization": basic})
         assert (doubled.status_code, doubled.json()["error"]) == (400, "invalid_request")
-    in_the_query = client.post(
-        f"/oauth/token?client_secret={secret}", "grant_type=client_credentials", content_type=FORM
+    assert AccessToken.objects.count() == 0
+
+
+@pytest.mark.parametrize("query", ["client_secret={secret}", "scope=lines:read", "a[]=1", "x=%zz", "&"])
+def test_parameters_in_the_query_are_refused(
+    client: Client, credentials: tuple[PartnerApp, str], query: str
+) -> None:
+    app, secret = credentials
+    basic = "Basic " + base64.b64encode(f"{app.client_id}:{secret}".encode()).decode()
+    response = client.post(
+        f"/oauth/token?{query.format(secret=secret)}",
+        "grant_type=client_credentials",
+        content_type=FORM,
+        headers={"Authorization": basic},
     )
-    assert (in_the_query.status_code, in_the_query.json()["error"]) == (400, "invalid_request")
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
     assert AccessToken.objects.count() == 0
 
 
@@ -172,6 +190,59 @@ def test_rotation_ends_the_old_secret_and_its_tokens(
     assert api.get("/api/v1/me").status_code == 401
     assert ask(client, basic=(app.client_id, secret), grant_type="client_credentials").status_code == 401
     assert ask(client, basic=(app.client_id, new_secret), grant_type="client_credentials").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("meanwhile", ["rotated", "revoked"])
+def test_a_token_request_that_overlaps_the_end_of_its_secret_gets_nothing(
+    client: Client,
+    credentials: tuple[PartnerApp, str],
+    system: Actor,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str,
+) -> None:
+    app, secret = credentials
+    get_client = selectors.get_client
+
+    def seen_just_before(*, client_id: str) -> PartnerApp | None:
+        seen = get_client(client_id=client_id)
+        if meanwhile == "rotated":
+            accounts.rotate_client_secret(actor=system, app_uid=app.uid, now=now)
+        else:
+            accounts.revoke_partner_app(actor=system, app_uid=app.uid, reason="leaked", now=now)
+        return seen
+
+    monkeypatch.setattr(selectors, "get_client", seen_just_before)
+    response = ask(client, basic=(app.client_id, secret), grant_type="client_credentials")
+    assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
+    assert AccessToken.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_is_stored_before_or_after_a_rotation_never_across_it(
+    credentials: tuple[PartnerApp, str], system: Actor, now: datetime
+) -> None:
+    app, _ = credentials
+    rotated, token = threading.Event(), new_token()
+
+    def work(number: int) -> str:
+        if number == 0:
+            with transaction.atomic():
+                accounts.rotate_client_secret(actor=system, app_uid=app.uid, now=now)
+                rotated.set()
+                # Long enough for the other to wait at the row; without its lock it would not.
+                time.sleep(0.3)
+            return "rotated"
+        assert rotated.wait(10)
+        try:
+            accounts.store_token(app=app, token=token, scopes=app.scopes, expires_at=now + timedelta(hours=1))
+        except ClientChanged:
+            return "refused"
+        return "stored"
+
+    assert in_parallel(2, work) == ["rotated", "refused"]
+    assert selectors.get_bearer(token=token, now=now) is None
 
 
 def test_tokens_and_secrets_are_kept_only_as_digests(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from apps.accounts import services as accounts
 from apps.accounts import tasks
@@ -17,6 +19,7 @@ from apps.accounts.models import IdempotencyKey, PartnerApp, User
 from apps.operators.models import VirtualOperator
 from tests.accounts.once_urls import EffectView
 from tests.factories.accounts import ApiClient, given_partner_app, given_token
+from tests.factories.subscribers import resident_number
 
 pytestmark = pytest.mark.urls("tests.accounts.once_urls")
 URL = "/api/v1/effects"
@@ -55,7 +58,7 @@ def test_the_order_of_members_and_white_space_do_not_make_another_request(api: A
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [(URL, {"name": "b"}), ("/api/v1/other-effects", {"name": "a"}), (URL + "?x=1", {"name": "a"})],
+    [(URL, {"name": "b"}), ("/api/v1/other-effects", {"name": "a"})],
 )
 def test_a_key_used_for_another_body_or_path_is_refused(
     api: ApiClient, path: str, body: dict[str, str]
@@ -71,6 +74,47 @@ def test_a_key_used_for_another_method_is_refused(api: ApiClient) -> None:
     assert api.request("DELETE", URL, headers={"Idempotency-Key": "k1"}).status_code == 204
     reused = api.post(URL, {"name": "a"}, key="k1")
     assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_query_parameter_is_refused_and_never_reaches_the_key(api: ApiClient, method: str) -> None:
+    refused = api.request(method, URL + "?nmae=a", {"name": "a"}, headers={"Idempotency-Key": "k1"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "unknown_parameter")
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["?nmae"]
+    assert (effects(), IdempotencyKey.objects.count()) == (0, 0)
+
+
+def test_the_key_itself_is_kept_nowhere(api: ApiClient) -> None:
+    """Partners build keys from what they have at hand."""
+    key = f"activate-{resident_number()}"
+    first = api.post(URL, {"name": "a"}, key=key)
+    row = IdempotencyKey.objects.values().get()
+    assert all(key not in str(value) for value in row.values())
+    assert re.fullmatch("[0-9a-f]{64}", row["key"])
+    assert row["key"] != hashlib.sha256(key.encode()).hexdigest()
+    assert api.post(URL, {"name": "a"}, key=key).content == first.content
+    assert effects() == 1
+
+
+@pytest.mark.parametrize("lost", [OperationalError, InterfaceError])
+def test_a_database_that_is_gone_is_busy(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch, lost: type[Exception]
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise lost("connection already closed")
+
+    monkeypatch.setattr(EffectView, "_act", gone)
+    response = api.post(URL, {"name": "a"})
+    assert (response.status_code, response.json()["code"], response["Retry-After"]) == (503, "busy", "1")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+@pytest.mark.parametrize("depth", [300, 20_000])
+def test_a_deep_body_is_refused(api: ApiClient, opening: str, closing: str, depth: int) -> None:
+    inner = "null" if closing == "}" else ""
+    response = api.post(URL, '{"name":' + opening * depth + inner + closing * depth + "}", key="k1")
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+    assert IdempotencyKey.objects.count() == 0
 
 
 @pytest.mark.parametrize("key", [None, ""])

@@ -57,7 +57,6 @@ SHARED = {
     "operators.DocumentType": "facts of the country",
     "operators.HostCarrier": "facts of the country",
     "operators.VirtualOperator": "the tenants themselves",
-    "provisioning.CarrierCallback": "reached by its carrier connection",
     "provisioning.JobAttempt": "reached by its job",
     "subscribers.VerificationCheck": "reached by its verification",
 }

@@ -19,6 +19,7 @@ STAFF = Actor(
     label="li.na",
     operator_id=7,
     request_id="req-1",
+    trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
     ip="192.0.2.1",
     capabilities=frozenset({"jobs.retry"}),
 )
@@ -50,6 +51,7 @@ def test_a_row_says_who_did_what_to_which_thing_and_how_it_changed(now: datetime
         "actor_id": "usr_1",
         "actor_label": "li.na",
         "request_id": "req-1",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "ip": "192.0.2.1",
         "action": "line.suspend",
         "target_type": "line",

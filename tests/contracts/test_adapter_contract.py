@@ -189,7 +189,7 @@ def test_closing_a_line_that_is_not_there_is_rejected(
 
 @pytest.mark.parametrize(
     ("ending", "plan_code", "code"),
-    [("9001", "U-FREE-19", "carrier_sim_invalid"), ("0000", "U-OLD-WITHDRAWN", "carrier_plan_invalid")],
+    [("9001", "U-FREE-19", "carrier_plan_invalid"), ("0000", "U-OLD-WITHDRAWN", "carrier_plan_invalid")],
 )
 def test_business_rejection_has_our_code_and_leaves_nothing(
     adapter: Adapter, simulator: str, make_request: MakeRequest, ending: str, plan_code: str, code: str

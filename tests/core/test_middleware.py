@@ -104,6 +104,22 @@ def test_a_malformed_trace_is_no_trace(traceparent: str) -> None:
     assert context_of(X_Request_ID="me", traceparent=traceparent) == {"request_id": "me"}
 
 
+def test_the_request_itself_carries_both_for_whoever_acts() -> None:
+    seen: list[HttpRequest] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        seen.append(request)
+        return HttpResponse()
+
+    middleware = RequestIdMiddleware(answer)
+    middleware(RequestFactory().get("/", headers={"X-Request-ID": "me", "traceparent": TRACEPARENT}))
+    middleware(RequestFactory().get("/", headers={"X-Request-ID": "you"}))
+    assert [(request.request_id, request.trace_id) for request in seen] == [  # type: ignore[attr-defined]
+        ("me", TRACE_ID),
+        ("you", ""),
+    ]
+
+
 def test_the_context_of_one_request_is_not_that_of_the_next() -> None:
     structlog.contextvars.bind_contextvars(partner_app="app_of_the_request_before")
     assert context_of(X_Request_ID="me") == {"request_id": "me"}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import transaction
 
+from apps.core.actor import Actor, ActorKind
 from apps.core.db import use_case
 from apps.events import consumers, services
 from apps.events.models import OutboxEvent
@@ -141,3 +142,22 @@ def test_registering_twice_is_registering_once() -> None:
     consumers.register("thing.ended", "tests.hear_too")
     assert consumers.of("thing.unknown") == ()
     assert consumers.registered() == {"tests.hear", "tests.hear_too"}
+
+
+@pytest.mark.django_db
+def test_an_event_names_the_request_behind_it_and_nobody() -> None:
+    actor = Actor(
+        kind=ActorKind.STAFF,
+        id="usr_1",
+        label="li.na",
+        operator_id=OPERATOR_ID,
+        request_id="req-1",
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+    )
+    services.publish(type=HEARD, operator_id=OPERATOR_ID, subject="thi_1", data={}, now=NOW, actor=actor)
+    publish(subject="thi_2")
+    assert list(OutboxEvent.objects.order_by("id").values_list("request_id", "trace_id")) == [
+        ("req-1", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("", ""),
+    ]
+    assert not any("li.na" in str(row) or "usr_1" in str(row) for row in OutboxEvent.objects.values())

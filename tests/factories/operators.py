@@ -33,10 +33,12 @@ DEFAULT_POLICIES: dict[PolicyKey, Any] = {
     PolicyKey.RETENTION_YEARS: 2,
     PolicyKey.MINIMUM_AGE: 16,
     PolicyKey.VERIFICATION_FRESH_DAYS: 30,
+    PolicyKey.VERIFICATION_PATIENCE_HOURS: 48,
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: ["resident_id"],
     PolicyKey.FACE_EVIDENCE_REQUIRED: False,
     PolicyKey.HELD_ORDER_HOURS: 48,
     PolicyKey.JOB_MAX_ATTEMPTS: 8,
+    PolicyKey.JOB_PATIENCE_HOURS: 24,
 }
 _numbers = itertools.count(1)
 

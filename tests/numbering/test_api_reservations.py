@@ -275,3 +275,16 @@ def test_needs_the_scope(
     response = client.request(method, PATH + path.format(mine.uid), headers={"Idempotency-Key": "k"})
     refuse(response, 403, "insufficient_scope")
     assert (reserved(), Reservation.objects.count()) == (2, 1)
+
+
+@pytest.mark.parametrize("step", ["reserve", "extend", "release"])
+def test_what_changes_something_takes_no_query(api: ApiClient, mine: Reservation, step: str) -> None:
+    before = Reservation.objects.values().get()
+    if step == "release":
+        response = api.delete(f"{PATH}/{mine.uid}?fore=1")
+        refuse(response, 400, "unknown_parameter", "?fore")
+    else:
+        path = PATH if step == "reserve" else f"{PATH}/{mine.uid}/extend"
+        refuse(api.post(f"{path}?ttl_second=60", {}), 400, "unknown_parameter", "?ttl_second")
+    assert Reservation.objects.values().get() == before
+    assert reserved() == 2

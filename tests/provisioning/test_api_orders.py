@@ -8,12 +8,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.audit.models import AuditEvent
 from apps.carriers.base import Rejected, Succeeded
+from apps.events.models import OutboxEvent
 from apps.lines.models import Line
 from apps.numbering import services as numbering
 from apps.numbering.numbers import to_e164
 from apps.operators.models import VirtualOperator
-from apps.provisioning.models import ServiceOrder
+from apps.provisioning.models import ActivationJob, ServiceOrder
 from apps.subscribers.models import Subscriber
 from tests.factories.accounts import ApiClient, given_token
 from tests.factories.operators import given_dealer
@@ -115,6 +117,7 @@ def test_plan_by_code_number_sim_dealer_and_criteria(
         ({"iccid": "1" * 25}, "/iccid", "max_length"),
         ({"external_id": "x" * 65}, "/external_id", "max_length"),
         ({"external_id": "a\u0000b"}, "/external_id", "null_characters_not_allowed"),
+        ({"external_id": "110101190001010006"}, "/external_id", "personal_data"),
         ({"number_criteria": {"grade": "platinum"}}, "/number_criteria/grade", "invalid_choice"),
         ({"number_criteria": {"suffix": "x"}}, "/number_criteria/suffix", "invalid"),
         ({"number_criteria": []}, "/number_criteria", "invalid"),
@@ -216,11 +219,11 @@ def test_terminate_needs_a_reason_of_the_list(api: ApiClient, seller: Seller, re
 def test_the_carriers_no_shows_as_the_reason(api: ApiClient, seller: Seller, body: dict[str, Any]) -> None:
     order = api.post(URL, body).json()
     (claim,) = seller.claim()
-    seller.record(claim, Rejected("carrier_sim_invalid", "The carrier cannot use this SIM."))
+    seller.record(claim, Rejected("carrier_rejected", "The carrier cannot use this SIM."))
     shown = api.get(f"{URL}/{order['id']}").json()
-    assert (shown["status"], shown["reason"]) == ("FAILED", "carrier_sim_invalid")
+    assert (shown["status"], shown["reason"]) == ("FAILED", "carrier_rejected")
     assert shown["jobs"][0]["error"] == {
-        "code": "carrier_sim_invalid",
+        "code": "carrier_rejected",
         "detail": "The carrier cannot use this SIM.",
     }
 
@@ -302,3 +305,16 @@ def test_scopes(seller: Seller, body: dict[str, Any], partner_app: Any, now: Any
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
     assert reader.get("/api/v1/lines").status_code == 403
     assert reader.get(URL).status_code == 200
+
+
+def test_the_request_id_reaches_job_audit_and_event(api: ApiClient, body: dict[str, Any]) -> None:
+    order = api.post(URL, body, headers={"X-Request-ID": "trace-me-7"}).json()
+    assert ActivationJob.objects.get(order__uid=order["id"]).request_id == "trace-me-7"
+    assert set(AuditEvent.objects.filter(target_id=order["id"]).values_list("request_id", flat=True)) == {
+        "trace-me-7"
+    }
+    assert OutboxEvent.objects.get(subject=order["id"]).request_id == "trace-me-7"
+
+
+def test_unknown_parameters_are_refused_on_posts_too(api: ApiClient, body: dict[str, Any]) -> None:
+    refused(api.post(f"{URL}?pln=1", body), 400, "unknown_parameter")

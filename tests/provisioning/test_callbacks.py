@@ -81,7 +81,7 @@ def test_a_contradiction_after_the_end_is_kept_and_changes_nothing(seller: Selle
 def test_done_after_the_order_failed_does_not_bring_it_back(seller: Seller) -> None:
     seller.order()
     (claim,) = seller.claim()
-    seller.record(claim, Rejected("carrier_sim_invalid", "no"))
+    seller.record(claim, Rejected("carrier_rejected", "no"))
     job = ActivationJob.objects.get()
     send_callback(seller.connection, callback_body(job, now=seller.now), now=seller.now)
     assert apply_all(seller) == ["CONFLICT"]
@@ -167,11 +167,11 @@ def forged(seller: Seller, job: ActivationJob, kind: str) -> Any:
             return send_callback(seller.connection, body, secret="", **send)
         case "old":
             return send_callback(
-                seller.connection, body, signed_at=seller.now - timedelta(seconds=301), **send
+                seller.connection, body, signed_at=seller.now - timedelta(seconds=330), **send
             )
         case "from the future":
             return send_callback(
-                seller.connection, body, signed_at=seller.now + timedelta(seconds=301), **send
+                seller.connection, body, signed_at=seller.now + timedelta(seconds=330), **send
             )
         case "not JSON":
             return send_callback(seller.connection, b"<html>", **send)

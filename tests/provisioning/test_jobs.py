@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from apps.carriers.base import Accepted, InProgress, NotFound, Rejected, Succeeded
+from apps.carriers.errors import CarrierNotConnected
 from apps.core.db import database_now
 from apps.events.models import OutboxEvent
 from apps.lines.models import HolderSlot, Line
@@ -23,7 +24,7 @@ from apps.provisioning.services.jobs import Claim, Misconfigured, NotSent, Unava
 from apps.provisioning.states import AttemptKind, JobStatus, OrderStatus
 from apps.sims.models import SimCard
 from tests.factories.operators import given_policy
-from tests.factories.provisioning import SYSTEM, Seller, given_seller, make_due
+from tests.factories.provisioning import SYSTEM, Seller, given_connection, given_seller, make_due
 from tests.refusals import refused
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +54,12 @@ def expire_lease(job: ActivationJob) -> None:
 
 def settle(job: ActivationJob) -> None:
     """Lets the last call be so long ago that a "not found" is believed."""
-    ActivationJob.objects.filter(pk=job.pk).update(last_sent_at="2000-01-01T00:00:00Z")
+    ActivationJob.objects.filter(pk=job.pk).update(told_at="2000-01-01T00:00:00Z")
+
+
+def grow_old(job: ActivationJob) -> None:
+    """Lets the job be older than anybody's patience."""
+    ActivationJob.objects.filter(pk=job.pk).update(refreshed_at="2000-01-01T00:00:00Z")
 
 
 def test_a_claim_leases_counts_and_writes_the_intent_down(seller: Seller) -> None:
@@ -146,7 +152,7 @@ def test_no_answer_is_doubt_and_is_never_sent_again_unasked(seller: Seller) -> N
     [
         (Succeeded("UC-2"), JobStatus.SUCCEEDED),
         (InProgress("UC-2"), JobStatus.ACCEPTED),
-        (Rejected("carrier_sim_invalid", "no"), JobStatus.FAILED),
+        (Rejected("carrier_rejected", "no"), JobStatus.FAILED),
         (Unknown("carrier_outcome_unknown", "again no answer"), JobStatus.IN_DOUBT),
         (Unavailable("carrier_unavailable", "busy"), JobStatus.IN_DOUBT),
         (Misconfigured("carrier_misconfigured", "bad key"), JobStatus.IN_DOUBT),
@@ -169,8 +175,8 @@ def test_not_found_is_not_believed_before_the_horizon(operator: VirtualOperator,
     seller.record(asked(seller, job_of(claim)), NotFound())
     job = job_of(claim)
     assert job.status == JobStatus.IN_DOUBT
-    assert job.last_sent_at is not None
-    assert job.next_attempt_at == job.last_sent_at + timedelta(seconds=600)
+    assert job.told_at is not None
+    assert job.next_attempt_at == job.told_at + timedelta(seconds=600)
 
 
 def test_not_found_after_the_horizon_sends_again_with_the_same_reference(seller: Seller) -> None:
@@ -180,7 +186,8 @@ def test_not_found_after_the_horizon_sends_again_with_the_same_reference(seller:
     seller.record(asked(seller, job_of(claim)), NotFound())
     assert job_of(claim).status == JobStatus.QUEUED
     (again,) = seller.claim()
-    assert (again.kind, again.reference, again.attempts) == (AttemptKind.SEND, claim.reference, 2)
+    assert (again.kind, again.reference) == (AttemptKind.SEND, claim.reference)
+    assert job_of(claim).attempts == 2
 
 
 def test_not_found_at_a_carrier_that_does_not_dedupe_waits_for_a_person(
@@ -216,25 +223,36 @@ def test_a_busy_carrier_is_tried_again_later(seller: Seller) -> None:
     assert seller.claim() == []
 
 
-def test_out_of_attempts_is_a_dead_letter_that_keeps_its_resources(seller: Seller) -> None:
-    given_policy(
-        key=PolicyKey.JOB_MAX_ATTEMPTS,
-        value=3,
-        now=seller.now,
-        operator=seller.operator,
-        valid_from=seller.now,
-    )
+def test_a_carrier_that_is_down_costs_patience_not_attempts(seller: Seller) -> None:
     order = seller.order()
-    for _ in range(3):
+    for _ in range(20):
         make_due(order.jobs.get())
         (claim,) = seller.claim()
         seller.record(claim, Unavailable("carrier_unavailable", "down"))
+    assert order.jobs.get().status == JobStatus.QUEUED
+    grow_old(order.jobs.get())
+    make_due(order.jobs.get())
+    (claim,) = seller.claim()
+    seller.record(claim, Unavailable("carrier_unavailable", "down"))
     job = order.jobs.get()
-    assert (job.status, job.failure_kind, job.attempts) == (JobStatus.FAILED, "SYSTEM", 3)
+    assert (job.status, job.failure_kind, job.attempts) == (JobStatus.FAILED, "SYSTEM", 21)
     order.refresh_from_db()
     assert order.status == OrderStatus.IN_PROGRESS
     assert Line.objects.get(pk=order.line_id).status == "PENDING"
     assert HolderSlot.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [InProgress("UC-1"), Unknown("x", "x"), Unavailable("x", "x"), Misconfigured("x", "x")]
+)
+def test_asking_has_an_end_too(seller: Seller, answer: object) -> None:
+    job = seller.accepted_job()
+    seller.record(asked(seller, job), answer)
+    assert ActivationJob.objects.get(pk=job.pk).status == JobStatus.ACCEPTED
+    grow_old(job)
+    seller.record(asked(seller, job), answer)
+    job.refresh_from_db()
+    assert (job.status, job.failure_kind) == (JobStatus.FAILED, "SYSTEM")
 
 
 def test_a_job_that_kills_its_worker_runs_out_too(seller: Seller) -> None:
@@ -280,12 +298,16 @@ def test_a_zombie_is_fenced_out(seller: Seller) -> None:
     assert JobAttempt.objects.get(job_id=claim.job_id, token=claim.token).outcome == "FENCED"
 
 
-def test_a_call_kept_back_is_not_counted(seller: Seller) -> None:
+def test_a_call_kept_back_told_the_carrier_nothing(seller: Seller) -> None:
     claim = claimed(seller)
     seller.record(claim, NotSent("lease_too_short", "slept"))
-    assert (job_of(claim).status, job_of(claim).attempts) == (JobStatus.QUEUED, 0)
+    assert (job_of(claim).status, job_of(claim).told_at, job_of(claim).unknowns) == (
+        JobStatus.QUEUED,
+        None,
+        0,
+    )
     (again,) = seller.claim()
-    assert again.attempts == 1
+    assert again.never_told
 
 
 def test_misconfiguration_waits_for_staff(seller: Seller) -> None:
@@ -300,12 +322,96 @@ def dead_letter(seller: Seller) -> ActivationJob:
     return job_of(claim)
 
 
-def test_staff_retry_asks_before_it_sends(seller: Seller) -> None:
+def test_staff_retry_sends_what_the_carrier_certainly_never_heard_of(seller: Seller) -> None:
     job = dead_letter(seller)
     services.retry_job(actor=SYSTEM, job=job.uid, reason="key mended", now=seller.now)
+    (again,) = seller.claim()
+    assert (again.kind, again.reference) == (AttemptKind.SEND, job.reference)
+
+
+def test_staff_retry_asks_first_about_what_the_carrier_may_know(seller: Seller) -> None:
+    job = seller.accepted_job()
+    grow_old(job)
+    seller.record(asked(seller, job), InProgress("UC-1"))
     job.refresh_from_db()
-    assert (job.status, job.attempts) == (JobStatus.IN_DOUBT, 0)
-    assert job.finished_at is None
+    assert job.is_dead_letter
+    services.retry_job(actor=SYSTEM, job=job.uid, reason="they are back", now=seller.now)
+    job.refresh_from_db()
+    assert (job.status, job.finished_at, job.unknowns) == (JobStatus.IN_DOUBT, None, 0)
+    (question,) = seller.claim()
+    assert question.kind is AttemptKind.QUERY
+    # After a retry the carrier is still one that may know: the order is not cancellable.
+    with refused(OrderNotCancellable):
+        services.cancel_order(actor=SYSTEM, order=job.order.uid, now=seller.now)
+
+
+def test_a_dead_letter_that_was_never_sent_can_be_cancelled(seller: Seller) -> None:
+    job = dead_letter(seller)
+    services.cancel_order(actor=SYSTEM, order=job.order.uid, reason="customer left", now=seller.now)
+    job.refresh_from_db()
+    assert (job.order.status, job.failure_kind) == (OrderStatus.CANCELLED, "CANCELLED")
+    assert not HolderSlot.objects.exists()
+    assert not PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "sim"),
+    [
+        ("carrier_sim_invalid", NumberStatus.AVAILABLE, "RETIRED"),
+        ("carrier_sim_in_use", NumberStatus.AVAILABLE, "RETIRED"),
+        ("carrier_number_invalid", NumberStatus.WITHHELD, "IN_STOCK"),
+        ("carrier_number_in_use", NumberStatus.WITHHELD, "IN_STOCK"),
+    ],
+)
+def test_what_the_carrier_refuses_itself_is_not_sold_again(
+    seller: Seller, code: str, number: NumberStatus, sim: str
+) -> None:
+    claim = claimed(seller)
+    line = job_of(claim).line
+    seller.record(claim, Rejected(code, "no"))
+    assert line.number_assignments.get().number.status == number
+    assert line.sim_assignments.get().sim.status == sim
+    assert not HolderSlot.objects.exists()
+
+
+def test_over_an_ended_connection_nothing_is_sent_but_the_known_is_asked_about(seller: Seller) -> None:
+    known, fresh = seller.accepted_job(), seller.order().jobs.get()
+    seller.connection.disconnect(now=seller.now)
+    make_due(known)
+    (question,) = seller.claim()
+    assert (question.job_id, question.kind) == (known.pk, AttemptKind.QUERY)
+    assert jobs.strand_queued_jobs(actor=SYSTEM, carrier=seller.connection, now=seller.now) == 1
+    fresh.refresh_from_db()
+    assert (fresh.is_dead_letter, fresh.error_code) == (True, "carrier_not_connected")
+
+
+def test_a_retry_moves_what_was_never_sent_to_the_new_connection(seller: Seller) -> None:
+    fresh = seller.order().jobs.get()
+    seller.connection.disconnect(now=seller.now)
+    jobs.strand_queued_jobs(actor=SYSTEM, carrier=seller.connection, now=seller.now)
+    with refused(CarrierNotConnected):
+        services.retry_job(actor=SYSTEM, job=fresh.uid, now=seller.now)
+    live = given_connection(
+        operator=seller.operator, carrier=seller.carrier, now=seller.now, base_url="http://127.0.0.1:9"
+    )
+    services.retry_job(actor=SYSTEM, job=fresh.uid, now=seller.now)
+    fresh.refresh_from_db()
+    assert (fresh.connection_id, fresh.status) == (live.pk, JobStatus.QUEUED)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("carrier_line_closed", "TERMINATED"), ("carrier_line_not_found", "ACTIVE")]
+)
+def test_terminating_what_the_carrier_has_not(seller: Seller, code: str, status: str) -> None:
+    line = seller.active_line()
+    order = services.place_termination_order(
+        actor=SYSTEM, line=line.uid, reason="user_request", now=seller.now
+    )
+    (claim,) = seller.claim()
+    seller.record(claim, Rejected(code, "no"))
+    line.refresh_from_db()
+    assert line.status == status
+    assert order.jobs.get().is_dead_letter is (status == "ACTIVE")
 
 
 def test_only_dead_letters_are_retried(seller: Seller) -> None:
@@ -313,7 +419,7 @@ def test_only_dead_letters_are_retried(seller: Seller) -> None:
     with refused(JobNotRetryable):
         services.retry_job(actor=SYSTEM, job=waiting.uid, now=seller.now)
     claim = next(claim for claim in seller.claim() if claim.job_id == waiting.pk)
-    seller.record(claim, Rejected("carrier_sim_invalid", "no"))
+    seller.record(claim, Rejected("carrier_rejected", "no"))
     with refused(JobNotRetryable):
         services.retry_job(actor=SYSTEM, job=waiting.uid, now=seller.now)
 
@@ -322,15 +428,13 @@ def test_cancel_before_the_carrier_knows_gives_everything_back(seller: Seller) -
     order = seller.order()
     services.cancel_order(actor=SYSTEM, order=order.uid, now=seller.now)
     order.refresh_from_db()
-    assert (order.status, order.reason) == (OrderStatus.CANCELLED, "cancelled_by_staff")
+    assert (order.status, order.reason) == (OrderStatus.CANCELLED, "cancelled_by_system")
     assert Line.objects.get(pk=order.line_id).status == "TERMINATED"
     assert seller.claim() == []
     assert not PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).exists()
 
 
-@pytest.mark.parametrize(
-    "outcome", [None, Accepted("UC-1"), Unknown("x", "x"), Succeeded("UC-1"), Unavailable("x", "x")]
-)
+@pytest.mark.parametrize("outcome", [None, Accepted("UC-1"), Unknown("x", "x"), Succeeded("UC-1")])
 def test_cancel_is_refused_once_the_carrier_may_know(seller: Seller, outcome: object) -> None:
     claim = claimed(seller)
     if outcome is not None:

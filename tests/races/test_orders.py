@@ -124,7 +124,7 @@ def test_cancel_against_claim_never_lets_a_cancelled_order_be_sent(seller: Selle
         assert (order.status == "CANCELLED") != sent, results
         if sent:
             (claim,) = results[1]  # type: ignore[misc]
-            seller.record(claim, Rejected("carrier_sim_invalid", "no"))
+            seller.record(claim, Rejected("carrier_rejected", "no"))
 
 
 def test_two_cancels_give_back_once(seller: Seller) -> None:

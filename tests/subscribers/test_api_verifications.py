@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from apps.accounts.models import IdempotencyKey, PartnerApp
+from apps.audit.models import AuditEvent
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import services
@@ -15,7 +16,7 @@ from apps.subscribers.models import Subscriber, Verification
 from apps.subscribers.realname.providers.base import AuthorityAnswer
 from tests.factories.accounts import ApiClient, given_token
 from tests.factories.operators import given_dealer, given_policy
-from tests.factories.subscribers import answering, given_subscriber, given_verification
+from tests.factories.subscribers import answering, given_subscriber, given_verification, registration
 
 pytestmark = pytest.mark.django_db
 
@@ -206,3 +207,26 @@ class TestLooking:
         client = ApiClient(given_token(app=partner_app, now=now, scopes=["subscribers:write"]))
 
         assert client.get(f"/api/v1/verifications/{verification.uid}").status_code == 403
+
+
+def test_request_and_trace_stand_in_the_audit(api: ApiClient, subscriber: Subscriber) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    api.post(
+        _path(subscriber),
+        {"channel": "in_store"},
+        headers={"X-Request-ID": "trace-me-7", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"},
+    )
+
+    row = AuditEvent.objects.get(action="verification.request")
+    assert (row.request_id, row.trace_id) == ("trace-me-7", trace_id)
+
+
+@pytest.mark.parametrize("resource", ["subscribers", "verifications"])
+def test_posts_take_no_query(api: ApiClient, subscriber: Subscriber, resource: str) -> None:
+    path = "/api/v1/subscribers" if resource == "subscribers" else _path(subscriber)
+    body = registration() if resource == "subscribers" else {"channel": "in_store"}
+    response = api.post(f"{path}?dry_run=1", body)
+
+    assert (response.status_code, response.json()["code"]) == (400, "unknown_parameter")
+    assert _nothing_written()
+    assert Subscriber.objects.count() == 1

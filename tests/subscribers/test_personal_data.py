@@ -211,8 +211,9 @@ def test_the_search_would_find_them(operator: VirtualOperator, now: datetime) ->
             "UPDATE operators_virtualoperator SET name_zh = %s WHERE id = %s", [f"x{NAME}x", operator.pk]
         )
         cursor.execute(
-            "INSERT INTO audit_auditevent (at, actor_kind, actor_id, actor_label, request_id, action, target_type,"
-            " target_id, after, reason) VALUES (now(), 'SYSTEM', 'x', 'x', '', 'x', 'x', 'x', %s::jsonb, '')",
+            "INSERT INTO audit_auditevent (at, actor_kind, actor_id, actor_label, request_id, trace_id, action,"
+            " target_type, target_id, after, reason)"
+            " VALUES (now(), 'SYSTEM', 'x', 'x', '', '', 'x', 'x', 'x', %s::jsonb, '')",
             [json.dumps({"number": NUMBER})],
         )
 

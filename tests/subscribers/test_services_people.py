@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -60,6 +61,7 @@ class TestReview:
     ) -> None:
         verification = _in_review(operator, now)
         later = now + timedelta(hours=1)
+        reviewer = dataclasses.replace(reviewer, request_id="req-1", trace_id="ab" * 16)
 
         services.decide_review(
             actor=reviewer, verification_uid=verification.uid, passed=passed, reason=REASON, now=later
@@ -71,9 +73,13 @@ class TestReview:
         audited = AuditEvent.objects.get(action=f"verification.{verb}")
         assert (audited.actor_id, audited.reason) == (reviewer.id, REASON)
         assert (audited.before, audited.after) == ({"status": "REVIEW"}, {"status": status})
-        published = OutboxEvent.objects.filter(subject=verification.uid).order_by("id")
-        assert [event.data["status"] for event in published] == ["REVIEW", status]
-        assert {event.type for event in published} == {"verification.completed"}
+        published = OutboxEvent.objects.get(subject=verification.uid)
+        assert (published.type, published.data["before"], published.data["status"]) == (
+            "verification.completed",
+            "REVIEW",
+            status,
+        )
+        assert (published.request_id, published.trace_id) == ("req-1", "ab" * 16)
 
     @pytest.mark.parametrize("did", ["entered", "requested"])
     def test_nobody_decides_on_what_they_entered(

@@ -277,7 +277,7 @@ def test_a_type_of_policys_that_nobody_can_check_is_refused(operator: VirtualOpe
     assert _nothing_written()
 
 
-@pytest.mark.parametrize("hides", ["number", "lower-case number", "name"])
+@pytest.mark.parametrize("hides", ["number", "lower-case number", "name", "somebody else's number"])
 def test_an_external_id_must_not_give_the_person_away(
     operator: VirtualOperator, now: datetime, hides: str
 ) -> None:
@@ -286,6 +286,7 @@ def test_an_external_id_must_not_give_the_person_away(
         "number": f"c-{number}",
         "lower-case number": f"{number.lower()}/1",
         "name": "cust 张三丰",
+        "somebody else's number": f"spouse-of-{resident_number()}",
     }[hides]
 
     with refused(errors.TextInvalid) as info:

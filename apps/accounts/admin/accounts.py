@@ -11,6 +11,7 @@ from django.contrib import admin
 
 from apps.accounts import services as accounts
 from apps.accounts.admin_base import Button, Create, Shown, TenantAdmin
+from apps.accounts.admin_display import StateFilter, badge, moment, whole_id
 from apps.accounts.admin_forms import ServiceForm
 from apps.accounts.models import PartnerApp, User
 from apps.accounts.services import MANAGE_ACCOUNTS
@@ -45,12 +46,14 @@ def deactivate_user(*, actor: Actor, row: User, reason: str, now: datetime) -> s
 
 @admin.register(User)
 class UserAdmin(TenantAdmin):
-    list_display = ("username", "operator", "role", "is_active", "last_login")
-    list_filter = ("role", "is_active", "operator")
+    list_display = ("username", "state", "role", "email", "last_seen", "operator")
+    list_filter = (("role", StateFilter), "is_active", "operator")
     list_select_related = ("operator",)
     search_fields = ("username", "email")
+    search_help_text = "A whole user name, address or id"
     ordering = ("username",)
-    fields = ("uid", "username", "email", "operator", "role", "is_active", "last_login", "date_joined")
+    fields = (("username", "state"), ("role", "operator"), ("email", "last_seen"), ("joined", "public_id"))
+    trail = "user"
     create = Create(right=MANAGE_ACCOUNTS, form=UserForm, call=create_user)
     buttons: ClassVar = (
         Button(
@@ -61,8 +64,21 @@ class UserAdmin(TenantAdmin):
             shown=lambda user: user.is_active,
             asks_reason=True,
             dangerous=True,
+            hint="The person is logged out at once and cannot log in again.",
         ),
     )
+
+    @admin.display(description="Status")
+    def state(self, user: User) -> str:
+        return badge("ACTIVE" if user.is_active else "LOCKED_OUT")
+
+    @admin.display(description="Last login")
+    def last_seen(self, user: User) -> str:
+        return moment(user.last_login)
+
+    @admin.display(description="Joined")
+    def joined(self, user: User) -> str:
+        return moment(user.date_joined)
 
 
 class PartnerAppForm(ServiceForm):
@@ -100,22 +116,23 @@ def _is_live(app: PartnerApp) -> bool:
 
 @admin.register(PartnerApp)
 class PartnerAppAdmin(TenantAdmin):
-    list_display = ("name", "operator", "uid", "rate_per_second", "created", "revoked_at")
+    list_display = ("name", "row_id", "state", "mode", "rate_per_second", "made", "operator")
     list_filter = ("operator",)
     list_select_related = ("operator",)
     search_fields = ("name", "client_id")
+    search_help_text = "A whole name, client id or app id"
+    empty_sentence = "A partner app is a program that calls the REST API for one operator."
     ordering = ("-id",)
     fields = (
-        "uid",
-        "name",
-        "operator",
-        "client_id",
+        ("name", "state"),
+        "client",
         "scopes",
-        "rate_per_second",
-        "rate_burst",
-        "created",
-        "revoked_at",
+        ("rate_per_second", "rate_burst"),
+        ("made", "revoked"),
+        ("mode", "operator"),
+        "public_id",
     )
+    trail = "partner_app"
     create = Create(right=MANAGE_ACCOUNTS, form=PartnerAppForm, call=create_partner_app)
     buttons: ClassVar = (
         Button(
@@ -125,6 +142,7 @@ class PartnerAppAdmin(TenantAdmin):
             call=rotate_client_secret,
             shown=_is_live,
             dangerous=True,
+            hint="The old secret stops working at once.",
         ),
         Button(
             "revoke",
@@ -134,5 +152,26 @@ class PartnerAppAdmin(TenantAdmin):
             shown=_is_live,
             asks_reason=True,
             dangerous=True,
+            hint="The app and all its tokens stop working at once.",
         ),
     )
+
+    @admin.display(description="Status")
+    def state(self, app: PartnerApp) -> str:
+        return badge("ACTIVE" if _is_live(app) else "REVOKED")
+
+    @admin.display(description="Mode")
+    def mode(self, app: PartnerApp) -> str:
+        return badge(app.operator.mode)
+
+    @admin.display(description="Client id")
+    def client(self, app: PartnerApp) -> str:
+        return whole_id(app.client_id)
+
+    @admin.display(description="Created")
+    def made(self, app: PartnerApp) -> str:
+        return moment(app.created)
+
+    @admin.display(description="Revoked")
+    def revoked(self, app: PartnerApp) -> str:
+        return moment(app.revoked_at)

@@ -16,7 +16,13 @@ from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from oauthlib.common import Request as OAuthRequest
-from oauthlib.oauth2 import BackendApplicationServer, InvalidRequestError, OAuth2Error, RequestValidator
+from oauthlib.oauth2 import (
+    BackendApplicationServer,
+    InvalidClientError,
+    InvalidRequestError,
+    OAuth2Error,
+    RequestValidator,
+)
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,6 +31,7 @@ from rest_framework.views import APIView
 from apps.accounts import credentials, selectors
 from apps.accounts import services as accounts
 from apps.accounts.api import limits
+from apps.accounts.errors import ClientChanged
 from apps.accounts.models import PartnerApp
 from apps.core import clock
 
@@ -89,12 +96,15 @@ class ClientCredentialsValidator(RequestValidator):
     def save_bearer_token(
         self, token: dict[str, Any], request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> None:
-        accounts.store_token(
-            app=request.client,
-            token=token["access_token"],
-            scopes=request.scopes,
-            expires_at=self.now + timedelta(seconds=token["expires_in"]),
-        )
+        try:
+            accounts.store_token(
+                app=request.client,
+                token=token["access_token"],
+                scopes=request.scopes,
+                expires_at=self.now + timedelta(seconds=token["expires_in"]),
+            )
+        except ClientChanged as error:
+            raise InvalidClientError(description=error.detail, request=request) from None
 
 
 class TokenView(APIView):
@@ -113,8 +123,11 @@ class TokenView(APIView):
             token_expires_in=settings.OAUTH2_PROVIDER["ACCESS_TOKEN_EXPIRE_SECONDS"],
         )
         try:
+            if request.META.get("QUERY_STRING"):
+                # Section 3.2: parameters come in the body. In a query they would end up in logs.
+                raise InvalidRequestError(description="This endpoint takes no query.")
             _, body, status = server.create_token_response(
-                request.get_full_path(),
+                request.path,
                 http_method="POST",
                 body=request.body.decode("latin-1"),
                 headers={"Authorization": request.headers.get("Authorization", "")},

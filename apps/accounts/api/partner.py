@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 import orjson
 import structlog
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,7 +23,7 @@ from apps.accounts.models import PartnerApp
 from apps.accounts.services import Answer
 from apps.core import clock, ratelimit, sealing
 from apps.core.actor import Actor
-from apps.core.api import formats
+from apps.core.api import formats, params
 from apps.core.api.problems import ApiError
 from apps.core.db import use_case
 from apps.core.errors import Busy
@@ -64,9 +64,11 @@ class PartnerView(APIView):
         `Idempotent-Replayed: true`. Any error undoes everything and frees the key. The key may be left out only of
         methods that are idempotent by themselves.
 
-        :raises ApiError: 400 idempotency_key_missing, 400 idempotency_key_invalid.
+        :raises ApiError: 400 idempotency_key_missing, idempotency_key_invalid, unknown_parameter: what changes things
+            takes no query parameters, and one that is not read must not be believed to count.
         :raises KeyReused: :raises KeyInProgress:
         """
+        params.read(request, allowed=())
         key = request.headers.get("Idempotency-Key", "")
         if not key and request.method == "POST":
             raise ApiError(400, "idempotency_key_missing", "This request needs the header Idempotency-Key.")
@@ -89,7 +91,7 @@ class PartnerView(APIView):
         return _render(answer, replayed=replayed)
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, OperationalError):
+        if isinstance(exc, OperationalError | InterfaceError):
             # Lock not available, deadlock, connection lost: the client may repeat the request with the same key.
             exc = Busy()
         return super().handle_exception(exc)

@@ -95,6 +95,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "member of staff",
+                "verbose_name_plural": "staff",
+            },
         ),
         migrations.CreateModel(
             name="PartnerApp",
@@ -274,7 +278,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("key", models.CharField(max_length=255)),
+                ("key", models.CharField(max_length=64)),
                 ("fingerprint", models.BinaryField(max_length=32)),
                 ("status", models.SmallIntegerField()),
                 ("body", models.BinaryField()),

@@ -24,7 +24,8 @@ class Migration(migrations.Migration):
                 ("actor_id", models.CharField(max_length=64)),
                 ("actor_label", models.CharField(max_length=150)),
                 ("request_id", models.CharField(blank=True, max_length=64)),
-                ("ip", models.GenericIPAddressField(null=True)),
+                ("trace_id", models.CharField(blank=True, max_length=32)),
+                ("ip", models.GenericIPAddressField(null=True, verbose_name="IP address")),
                 ("action", models.CharField(max_length=64)),
                 ("target_type", models.CharField(max_length=32)),
                 ("target_id", models.CharField(max_length=64)),
@@ -33,6 +34,8 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(blank=True, max_length=500)),
             ],
             options={
+                "verbose_name": "audit entry",
+                "verbose_name_plural": "audit entries",
                 "indexes": [
                     models.Index(fields=["target_type", "target_id", "id"], name="audit_target"),
                     models.Index(fields=["operator_id", "-id"], name="audit_operator"),

@@ -131,7 +131,7 @@ class UnicomAdapter(base.Adapter):
                 "paper_no": request.document_number,
             },
         }
-        return self._order("line.open", request.reference, data)
+        return self._order("line.open", request.reference, data, request.request_id)
 
     def terminate(self, request: base.TerminateRequest) -> base.Accepted:
         """Sends `line.close`."""
@@ -139,12 +139,13 @@ class UnicomAdapter(base.Adapter):
         if reason is None:
             raise base.CarrierMisconfigured("this reason for closing a line has no word in the dialect")
         data = {"number": _national(request.number), "iccid": request.iccid, "reason": reason}
-        return self._order("line.close", request.reference, data)
+        return self._order("line.close", request.reference, data, request.request_id)
 
     def query(self, request: base.QueryRequest) -> base.Outcome:
         """Sends `order.query` under a serial of its own."""
         try:
-            data = self._call("order.query", f"q{secrets.token_hex(12)}", {"order_serial": request.reference})
+            serial = f"q{secrets.token_hex(12)}"
+            data = self._call("order.query", serial, {"order_serial": request.reference}, request.request_id)
         except base.CarrierRejected as error:
             raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
         if data.get("order_serial") != request.reference:
@@ -203,13 +204,13 @@ class UnicomAdapter(base.Adapter):
         except (ValueError, TypeError, KeyError, base.OutcomeUnknown):
             raise base.CallbackMalformed("signed, but not in the documented form") from None
 
-    def _order(self, api: str, reference: str, data: dict[str, Any]) -> base.Accepted:
-        answer = self._call(api, reference, data)
+    def _order(self, api: str, reference: str, data: dict[str, Any], request_id: str) -> base.Accepted:
+        answer = self._call(api, reference, data, request_id)
         if answer.get("number") != data["number"]:
             raise base.OutcomeUnknown("the answer speaks of another number")
         return base.Accepted(_order_no(answer))
 
-    def _call(self, api: str, serial: str, data: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, api: str, serial: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
         # Read when it is sent and not when the job was claimed: the carrier compares it with its own clock.
         timestamp = int(clock.now().timestamp())
         envelope = {
@@ -226,6 +227,8 @@ class UnicomAdapter(base.Adapter):
             TIMESTAMP_HEADER: str(timestamp),
             SIGNATURE_HEADER: sign(secret=self.account.secret, timestamp=str(timestamp), body=body),
         }
+        if request_id:
+            headers["X-Request-ID"] = request_id
         reply = self.exchange.post(f"{self.account.base_url}/gateway", content=body, headers=headers)
         return read_reply(reply, serial=serial)
 

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ),
                 ("uid", apps.core.public_ids.PublicIdField(prefix="con")),
                 ("dialect", models.CharField(max_length=16)),
-                ("base_url", models.CharField(max_length=200)),
+                ("base_url", models.CharField(max_length=200, verbose_name="base URL")),
                 ("app_key", models.CharField(max_length=64)),
                 ("secret_sealed", models.BinaryField()),
                 ("callback_secret_sealed", models.BinaryField()),

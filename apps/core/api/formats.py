@@ -13,15 +13,32 @@ from rest_framework.renderers import JSONRenderer
 
 from apps.core.api.problems import MEDIA_TYPE
 
+# Nothing of ours nests deeper than a handful; what is read must also be written again, and orjson writes 254 levels.
+MAX_NESTING = 64
+
 
 class StrictJSONParser(JSONParser):
-    """Refuses NaN, lone surrogates, bad UTF-8 and deep nesting with a 400."""
+    """Refuses NaN, lone surrogates, bad UTF-8 and nesting deeper than MAX_NESTING with a 400."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        body = stream.read() or b"null"
         try:
-            return orjson.loads(stream.read() or b"null")
+            data = orjson.loads(body)
         except (orjson.JSONDecodeError, RecursionError):
             raise ParseError("The body is not valid JSON.") from None
+        # Without that many brackets there is nothing to walk through.
+        if body.count(b"[") + body.count(b"{") > MAX_NESTING and _is_deeper_than(MAX_NESTING, data):
+            raise ParseError(f"The body nests deeper than {MAX_NESTING} levels.")
+        return data
+
+
+def _is_deeper_than(levels: int, data: Any) -> bool:
+    """Level by level, without recursion."""
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(levels):
+        members = (member for node in level for member in (node.values() if isinstance(node, dict) else node))
+        level = [member for member in members if isinstance(member, dict | list)]
+    return bool(level)
 
 
 class OrjsonRenderer(JSONRenderer):

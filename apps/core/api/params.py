@@ -31,9 +31,7 @@ def read(request: Request, allowed: Collection[str]) -> dict[str, str]:
             raise bad(name, "Give it once, as plain text.")
         if name not in LIST_PARAMETERS and not values[0]:
             raise bad(name, "Give it a value, or leave it out.")
-    return {
-        name: value for name, value in request.query_params.dict().items() if name not in LIST_PARAMETERS
-    }
+    return {name: value for name, value in request.query_params.dict().items() if name not in LIST_PARAMETERS}
 
 
 def bad(name: str, detail: str) -> ApiError:

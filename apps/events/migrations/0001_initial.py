@@ -25,6 +25,8 @@ class Migration(migrations.Migration):
                 ("type", models.CharField(max_length=40)),
                 ("subject", models.CharField(max_length=40)),
                 ("data", models.JSONField()),
+                ("request_id", models.CharField(blank=True, max_length=64)),
+                ("trace_id", models.CharField(blank=True, max_length=32)),
                 ("occurred_at", models.DateTimeField()),
                 ("relayed_at", models.DateTimeField(null=True)),
             ],

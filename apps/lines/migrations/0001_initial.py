@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
                 ('code', models.CharField(max_length=32)),
                 ('name', models.CharField(max_length=100)),
                 ('monthly_fee', models.DecimalField(decimal_places=2, max_digits=10)),
-                ('is_orderable', models.BooleanField(default=True)),
+                ('is_orderable', models.BooleanField(default=True, verbose_name='orderable')),
                 ('host_carrier', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='operators.hostcarrier')),
                 ('operator', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='operators.virtualoperator')),
             ],

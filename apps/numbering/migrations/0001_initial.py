@@ -67,6 +67,9 @@ class Migration(migrations.Migration):
                 ('range', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, to='numbering.numberrange')),
                 ('reservation', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to='numbering.reservation')),
             ],
+            options={
+                'verbose_name': 'number',
+            },
         ),
         migrations.AddIndex(
             model_name='numberrange',

@@ -5,6 +5,7 @@ from apps.numbering.services.allocation import (
     quarantine_number,
     return_unused_number,
     take_number,
+    withhold_number,
 )
 from apps.numbering.services.claim import NumberCriteria
 from apps.numbering.services.leasing import lease_range
@@ -26,4 +27,5 @@ __all__ = [
     "reserve",
     "return_unused_number",
     "take_number",
+    "withhold_number",
 ]

@@ -72,6 +72,19 @@ def return_unused_number(*, actor: Actor, number: int, now: datetime) -> PhoneNu
 
 
 @operation
+def withhold_number(*, actor: Actor, number: int, reason: str, now: datetime) -> PhoneNumber:
+    """To WITHHELD: not sold until staff say so; for a number that the host carrier refuses, for instance.
+
+    :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is reserved, withheld or returned.
+    """
+    withheld = _lock(actor, number)
+    before = NumberStatus(withheld.status)
+    withheld.withhold()
+    _record(actor, "number.withhold", withheld, before, now, reason)
+    return withheld
+
+
+@operation
 def quarantine_number(*, actor: Actor, number: int, now: datetime) -> PhoneNumber:
     """IN_USE -> QUARANTINED for policy's number of days, so that the next holder does not get the last one's calls.
 
@@ -158,7 +171,9 @@ def _lock(actor: Actor, number: int) -> PhoneNumber:
     return found
 
 
-def _record(actor: Actor, action: str, number: PhoneNumber, before: NumberStatus, now: datetime) -> None:
+def _record(
+    actor: Actor, action: str, number: PhoneNumber, before: NumberStatus, now: datetime, reason: str = ""
+) -> None:
     after: dict[str, str] = {"status": NumberStatus(number.status).name}
     if number.quarantined_until is not None:
         after["quarantined_until"] = number.quarantined_until.isoformat()
@@ -168,6 +183,7 @@ def _record(actor: Actor, action: str, number: PhoneNumber, before: NumberStatus
         target_type="phone_number",
         target_id=number.e164,
         operator_id=number.operator_id,
+        reason=reason,
         before={"status": before.name},
         after=after,
         now=now,

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ),
                 ("code", models.CharField(max_length=32, unique=True)),
                 ("name", models.CharField(max_length=96)),
-                ("name_zh", models.CharField(max_length=64)),
+                ("name_zh", models.CharField(max_length=64, verbose_name="Chinese name")),
                 (
                     "holder_kind",
                     models.CharField(
@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 ),
                 ("code", models.CharField(max_length=16, unique=True)),
                 ("name", models.CharField(max_length=64)),
-                ("name_zh", models.CharField(max_length=64)),
+                ("name_zh", models.CharField(max_length=64, verbose_name="Chinese name")),
             ],
         ),
         migrations.CreateModel(
@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
                 ("uid", apps.core.public_ids.PublicIdField(prefix="opr")),
                 ("code", models.SlugField(max_length=40, unique=True)),
                 ("name", models.CharField(max_length=120)),
-                ("name_zh", models.CharField(max_length=120)),
+                ("name_zh", models.CharField(max_length=120, verbose_name="Chinese name")),
                 ("mode", models.CharField(choices=[("LIVE", "Live"), ("TEST", "Test")], max_length=4)),
                 ("source_note", models.CharField(blank=True, max_length=300)),
                 ("created_at", models.DateTimeField()),
@@ -86,6 +86,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "operator",
+            },
         ),
         migrations.CreateModel(
             name="Policy",
@@ -111,6 +114,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name_plural": "policies",
+            },
         ),
         migrations.CreateModel(
             name="Licence",
@@ -207,6 +213,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "agreement",
+            },
         ),
         migrations.CreateModel(
             name="AccessCode",

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from apps.audit.models import AuditEvent
 from apps.core.api.formats import timestamp
 from apps.core.api.serializers import StrictSerializer
+from apps.core.personal import looks_like_resident_id
 from apps.numbering.numbers import parse_e164
 from apps.numbering.states import NumberGrade
 from apps.provisioning.models import ActivationJob, ServiceOrder
@@ -28,6 +29,16 @@ class NumberCriteriaSerializer(StrictSerializer):
         return NumberGrade[value.upper()]
 
 
+class ExternalIdField(serializers.CharField):
+    """The partner's own id of an order: kept and shown in clear, so it must not be somebody's identity number."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = str(super().to_internal_value(data))
+        if looks_like_resident_id(text):
+            raise serializers.ValidationError("This looks like an identity number.", code="personal_data")
+        return text
+
+
 class ActivateSerializer(StrictSerializer):
     """An order of type activate."""
 
@@ -39,7 +50,7 @@ class ActivateSerializer(StrictSerializer):
     number_criteria = NumberCriteriaSerializer(required=False)
     iccid = serializers.CharField(max_length=24, required=False)
     dealer = serializers.CharField(max_length=64, required=False)
-    external_id = serializers.CharField(max_length=64, required=False)
+    external_id = ExternalIdField(max_length=64, required=False)
 
     def validate_number(self, value: str) -> int:
         try:
@@ -65,7 +76,7 @@ class TerminateSerializer(StrictSerializer):
     type = serializers.ChoiceField(["terminate"])
     line = serializers.CharField(max_length=64)
     reason = serializers.ChoiceField(TERMINATE_REASONS)
-    external_id = serializers.CharField(max_length=64, required=False)
+    external_id = ExternalIdField(max_length=64, required=False)
 
 
 class OrderTypeSerializer(serializers.Serializer[Any]):

@@ -118,8 +118,13 @@ class OrderCancelView(PartnerView):
         return self.once(request, lambda: self._cancel(request, uid))
 
     def _cancel(self, request: Request, uid: str) -> Response:
-        etag.require_match(request, _shown(self, uid))
-        services.cancel_order(actor=self.actor, order=uid, now=self.now)
+        params.read(request, ())
+        services.cancel_order(
+            actor=self.actor,
+            order=uid,
+            precondition=lambda order: etag.require_match(request, _shown(self, order.uid)),
+            now=self.now,
+        )
         return Response(_shown(self, uid))
 
 

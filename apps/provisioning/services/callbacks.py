@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from apps.carriers import selectors as carrier_selectors
 from apps.carriers import services as carriers
 from apps.carriers.base import CallbackForged, Rejected
 from apps.core import dispatch
 from apps.core.actor import Actor, ActorKind
-from apps.core.db import serialize_on, use_case
+from apps.core.db import database_now, serialize_on, use_case
 from apps.lines import selectors as lines
 from apps.numbering.numbers import to_e164
 from apps.provisioning.errors import CallbackRefused
 from apps.provisioning.models import ActivationJob, CarrierCallback
-from apps.provisioning.services.outcomes import reject_job, succeed_job
-from apps.provisioning.states import FailureKind, JobStatus
+from apps.provisioning.services.outcomes import end_refused_job, succeed_job
+from apps.provisioning.states import CallbackOutcome, JobStatus
 
 logger = logging.getLogger(__name__)
+
+# Seconds between tries to apply one callback.
+LONGEST_WAIT = 300.0
 
 
 @use_case
@@ -39,6 +42,7 @@ def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: b
     CarrierCallback.objects.bulk_create(
         [
             CarrierCallback(
+                operator_id=carrier.operator_id,
                 connection=carrier,
                 event_id=message.event_id,
                 digest=hashlib.sha256(body).digest(),
@@ -58,42 +62,55 @@ def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: b
     dispatch.after_commit("provisioning.apply_callbacks")
 
 
-@use_case
 def apply_next_callback(*, now: datetime) -> bool:
-    """Applies the oldest waiting callback nobody else is at; False when there is none.
+    """Applies the waiting callback that is due longest and nobody else is at; False when there is none.
 
     Whatever the order of arrival, nothing moves back: a repetition changes nothing, and a message that contradicts what
-    is final is kept as CONFLICT for staff.
+    is final is kept as CONFLICT for staff. One that cannot be applied is tried again later and holds up no other.
     """
-    callback = (
-        CarrierCallback.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(applied_at=None)
-        .select_related("connection")
-        .order_by("id")
-        .first()
-    )
-    if callback is None:
-        return False
-    callback.outcome = _apply(callback, now)
-    callback.applied_at = now
-    callback.save(update_fields=["outcome", "applied_at"])
-    return True
+    waiting = CarrierCallback.objects.waiting().order_by("next_try_at", "id").values_list("id", flat=True)
+    for callback_id in waiting[:1]:
+        try:
+            _apply_one(callback_id, now)
+        except Exception:
+            logger.exception("callback not applied", extra={"callback_key": callback_id})
+            _try_later(callback_id)
+        return True
+    return False
 
 
-def _apply(callback: CarrierCallback, now: datetime) -> str:
+@use_case
+def _apply_one(callback_id: int, now: datetime) -> None:
+    serialize_on(f"callback:{callback_id}")
+    callback = CarrierCallback.objects.select_related("connection").get(pk=callback_id)
+    if callback.applied_at is not None:
+        return
+    outcome = _apply(callback, now)
+    CarrierCallback.objects.filter(pk=callback_id).update(outcome=outcome, applied_at=now)
+
+
+@use_case
+def _try_later(callback_id: int) -> None:
+    callback = CarrierCallback.objects.select_for_update().get(pk=callback_id)
+    callback.tries = min(callback.tries + 1, 1000)
+    callback.next_try_at = database_now() + timedelta(seconds=min(LONGEST_WAIT, 2.0**callback.tries))
+    callback.save(update_fields=["tries", "next_try_at"])
+
+
+def _apply(callback: CarrierCallback, now: datetime) -> CallbackOutcome:
     found = ActivationJob.objects.filter(reference=callback.reference, connection=callback.connection).first()
-    if found is None or found.last_sent_at is None:
+    if found is None or not _was_sent(found):
         logger.error("callback for a job that was never sent", extra={"callback": callback.event_id})
-        return "UNMATCHED"
+        return CallbackOutcome.UNMATCHED
     serialize_on(f"order:{found.order_id}")
     job = ActivationJob.objects.get(pk=found.pk)
     if to_e164(lines.get_fittings(line_ids=[job.line_id])[job.line_id].number) != callback.number:
         logger.error("callback names another number", extra={"job": job.uid})
-        return "CONFLICT"
+        return CallbackOutcome.CONFLICT
     if job.status == JobStatus.SUCCEEDED:
-        return "REPEATED" if callback.succeeded else _conflict(job)
-    if job.status == JobStatus.FAILED and job.failure_kind == FailureKind.BUSINESS:
-        return _conflict(job) if callback.succeeded else "REPEATED"
+        return CallbackOutcome.REPEATED if callback.succeeded else _conflict(job)
+    if job.status == JobStatus.FAILED and not job.is_dead_letter:
+        return _conflict(job) if callback.succeeded else CallbackOutcome.REPEATED
     actor = Actor(
         kind=ActorKind.CARRIER,
         id=callback.connection.uid,
@@ -103,10 +120,15 @@ def _apply(callback: CarrierCallback, now: datetime) -> str:
     if callback.succeeded:
         succeed_job(actor=actor, job=job, carrier_reference=callback.carrier_reference, token=None, now=now)
     else:
-        reject_job(actor=actor, job=job, code=callback.code, detail=callback.detail, token=None, now=now)
-    return "APPLIED"
+        end_refused_job(actor=actor, job=job, code=callback.code, detail=callback.detail, token=None, now=now)
+    return CallbackOutcome.APPLIED
 
 
-def _conflict(job: ActivationJob) -> str:
+def _was_sent(job: ActivationJob) -> bool:
+    """A callback about a job that no worker ever took up cannot be the carrier's answer to us."""
+    return job.attempts > 0
+
+
+def _conflict(job: ActivationJob) -> CallbackOutcome:
     logger.error("callback contradicts a final state", extra={"job": job.uid, "status": job.status})
-    return "CONFLICT"
+    return CallbackOutcome.CONFLICT

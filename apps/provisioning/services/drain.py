@@ -29,8 +29,10 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import outside_transaction
 from apps.lines import selectors as lines
+from apps.lines.selectors import Fittings
 from apps.numbering.numbers import to_e164
 from apps.provisioning import selectors
+from apps.provisioning.selectors import SendingFacts
 from apps.provisioning.services.jobs import (
     Claim,
     Misconfigured,
@@ -41,15 +43,18 @@ from apps.provisioning.services.jobs import (
     claim_due_jobs,
     lease_seconds,
     record_outcome,
+    strand_queued_jobs,
 )
 from apps.provisioning.states import AttemptKind, OrderType
 from apps.subscribers import services as subscribers
-from apps.subscribers.states import VerificationStatus
+from apps.subscribers.services import HolderIdentity
 
 logger = logging.getLogger(__name__)
 
 # Calls that one drain keeps in flight; the connection's own cap holds across all drains.
 SLOTS = 32
+# Seconds that one drain goes on claiming, well inside the broker's visibility timeout.
+RUN_FOR = 20.0
 
 Request = ActivateRequest | TerminateRequest | QueryRequest
 
@@ -65,30 +70,50 @@ class Work:
 
 
 @outside_transaction
-def drain(*, actor: Actor, connection_id: int, clock: Callable[[], datetime], slots: int = SLOTS) -> int:
-    """Works off the due jobs of one carrier connection until none is left, and returns how many calls were recorded.
+def drain(
+    *,
+    actor: Actor,
+    connection_id: int,
+    clock: Callable[[], datetime],
+    slots: int = SLOTS,
+    seconds: float = RUN_FOR,
+) -> int:
+    """Works off the due jobs of one carrier connection for a while, and returns how many calls came back.
 
+    After `seconds` nothing more is claimed, so that no connection keeps a worker for itself; what is out is waited for.
     Any number of drains may run at once: claims never overlap, and the connection's `max_in_flight` holds for all.
+    Nothing that goes wrong with one job touches another.
     """
     carrier = selectors.get_carrier_connection(connection_id=connection_id)
-    if carrier is None or not carrier.is_active:
+    if carrier is None:
         return 0
+    if not carrier.is_active:
+        strand_queued_jobs(actor=actor, carrier=carrier, now=clock())
     adapter = carriers.adapter_for(carrier)
     in_flight: dict[Future[Outcome], Claim] = {}
-    recorded = 0
+    returned = 0
+    claiming = True
+    until = time.monotonic() + seconds
     with ThreadPoolExecutor(max_workers=slots, thread_name_prefix="carrier") as pool:
         while True:
+            claiming = claiming and time.monotonic() < until
             free = slots - len(in_flight)
             # Not one by one: a claim costs a transaction, so wait until a quarter of the slots is free.
-            if free >= max(1, slots // 4):
-                for work in _load(actor, claim_due_jobs(carrier=carrier, limit=free)):
-                    in_flight[pool.submit(_carry_out, adapter, work, carrier)] = work.claim
+            if claiming and free >= max(1, slots // 4):
+                try:
+                    work = _load(actor, claim_due_jobs(carrier=carrier, limit=free))
+                except Exception:
+                    # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
+                    logger.exception("claim failed", extra={"connection": carrier.uid})
+                    claiming, work = False, []
+                for piece in work:
+                    in_flight[pool.submit(_carry_out, adapter, piece, carrier)] = piece.claim
             if not in_flight:
-                return recorded
+                return returned
             done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
             for future in done:
                 claim = in_flight.pop(future)
-                recorded += 1
+                returned += 1
                 _record(actor, claim, carrier, future.result(), clock())
 
 
@@ -107,41 +132,53 @@ def _load(actor: Actor, claims: Sequence[Claim]) -> list[Work]:
         return []
     claimed_at = time.monotonic()
     fittings = lines.get_fittings(line_ids=[claim.line_id for claim in claims])
-    openings = [c for c in claims if c.kind is AttemptKind.SEND and c.operation == OrderType.ACTIVATE]
     facts = selectors.get_sending_facts(order_ids=[claim.order_id for claim in claims])
-    identities = subscribers.open_identity_for_carrier(
-        actor=actor, subscriber_ids=[facts[claim.order_id].subscriber_id for claim in openings]
-    )
+    holders = {facts[claim.order_id].subscriber_id for claim in claims if _opens_line(claim)}
+    identities = subscribers.open_identity_for_carrier(actor=actor, subscriber_ids=holders)
     work = []
     for claim in claims:
-        fitting, fact = fittings[claim.line_id], facts[claim.order_id]
-        number = to_e164(fitting.number)
-        request: Request
-        if claim.kind is AttemptKind.QUERY:
-            request = QueryRequest(reference=claim.reference, number=number)
-        elif claim.operation == OrderType.TERMINATE:
-            request = TerminateRequest(
-                reference=claim.reference, number=number, iccid=fitting.iccid, reason=fact.request_reason
-            )
-        elif fact.verification_status != VerificationStatus.PASSED and claim.attempts == 1:
-            # The check was withdrawn or has expired since the order was placed, and the carrier knows nothing yet.
-            refusal = Rejected("identity_expired", "The real-name check no longer holds.")
-            work.append(Work(claim, claimed_at, None, refusal))
-            continue
+        fact = facts[claim.order_id]
+        identity = identities.get(fact.subscriber_id) if _opens_line(claim) else None
+        outcome: Outcome | None = None
+        request: Request | None = None
+        if _opens_line(claim) and claim.never_told and not fact.identity_holds:
+            # The check was withdrawn or contradicted since the order was placed, and the carrier knows nothing yet.
+            outcome = Rejected("identity_expired", "The real-name check no longer holds.")
+        elif _opens_line(claim) and identity is None:
+            outcome = Misconfigured("identity_unreadable", "The holder's data cannot be opened.")
         else:
-            identity = identities[fact.subscriber_id]
-            request = ActivateRequest(
-                reference=claim.reference,
-                number=number,
-                iccid=fitting.iccid,
-                imsi=fitting.imsi,
-                plan_code=fact.plan_code,
-                holder_name=identity.name,
-                document_type=identity.document_type,
-                document_number=identity.document_number,
-            )
-        work.append(Work(claim, claimed_at, request))
+            request = _request(claim, fittings[claim.line_id], fact, identity)
+        work.append(Work(claim, claimed_at, request, outcome))
     return work
+
+
+def _opens_line(claim: Claim) -> bool:
+    return claim.kind is AttemptKind.SEND and claim.operation == OrderType.ACTIVATE
+
+
+def _request(claim: Claim, fitting: Fittings, fact: SendingFacts, identity: HolderIdentity | None) -> Request:
+    number = to_e164(fitting.number)
+    if claim.kind is AttemptKind.QUERY:
+        return QueryRequest(reference=claim.reference, request_id=claim.request_id, number=number)
+    if identity is None:
+        return TerminateRequest(
+            reference=claim.reference,
+            request_id=claim.request_id,
+            number=number,
+            iccid=fitting.iccid,
+            reason=fact.request_reason,
+        )
+    return ActivateRequest(
+        reference=claim.reference,
+        request_id=claim.request_id,
+        number=number,
+        iccid=fitting.iccid,
+        imsi=fitting.imsi,
+        plan_code=fact.plan_code,
+        holder_name=identity.name,
+        document_type=identity.document_type,
+        document_number=identity.document_number,
+    )
 
 
 def _carry_out(adapter: Adapter, work: Work, carrier: CarrierConnection) -> Outcome:

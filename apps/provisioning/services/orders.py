@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from apps.audit import services as audit
 from apps.carriers import selectors as carriers
 from apps.carriers.models import CarrierConnection
 from apps.core import dispatch
-from apps.core.actor import Actor
+from apps.core.actor import Actor, ActorKind
 from apps.core.db import operation, serialize_on
-from apps.events import services as events
+from apps.core.errors import NotFound
 from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
 from apps.lines.errors import LineNotActive
@@ -26,7 +25,9 @@ from apps.operators.policies import PolicyKey
 from apps.provisioning.errors import LineHasOpenOrder, OrderNotCancellable
 from apps.provisioning.models import ActivationJob, ServiceOrder
 from apps.provisioning.selectors import get_order
-from apps.provisioning.states import FailureKind, JobStatus, OrderStatus, OrderType, drain_queue
+from apps.provisioning.services.outcomes import end_order
+from apps.provisioning.services.tracing import announce, trace
+from apps.provisioning.states import OPEN_ORDER, FailureKind, JobStatus, OrderStatus, OrderType, drain_queue
 from apps.sims import services as sims
 from apps.subscribers import selectors as subscribers
 from apps.subscribers.errors import IdentityExpired, IdentityNotVerified
@@ -65,13 +66,16 @@ def place_activation_order(
     everything it took, and goes on by itself when the check passes (cybersecurity law art. 24: no identity, no
     service).
 
-    :raises NotFound: no such subscriber or reservation of this operator.
+    :raises NotFound: no such subscriber or reservation of this operator. :raises Forbidden: staff without orders.place.
     :raises LicenceNotValid, AgreementNotValid: the operator may not sell on this carrier today, or not in this area.
     :raises IdentityNotVerified, IdentityExpired: the last check failed, or is too old.
     :raises HolderLimitReached, PlanNotAvailable, DealerNotAllowed, NumberNotAvailable, ReservationExpired:
     :raises SimNotAvailable, SimWrongCarrier:
     """
+    _require(actor, "orders.place")
     person = subscribers.get_subscriber(actor=actor, uid=subscriber)
+    if person.operator_id != operator_id:
+        raise NotFound
     ordered_plan = line_selectors.get_orderable_plan(actor=actor, operator_id=operator_id, plan=plan)
     carrier_id = ordered_plan.host_carrier_id
     licence = operators.require_valid_licence(operator_id=operator_id, now=now)
@@ -134,7 +138,7 @@ def place_activation_order(
         hours = policies.get(operator_id=operator_id, key=PolicyKey.HELD_ORDER_HOURS, now=now)
         order.hold(reason=AWAITING_IDENTITY, until=now + timedelta(hours=hours))
         trace(actor, order, "order.hold", OrderStatus.ACKNOWLEDGED, now)
-        announce(order, "order.held", now)
+        announce(actor, order, "order.held", OrderStatus.ACKNOWLEDGED, now)
     return order
 
 
@@ -146,13 +150,14 @@ def place_termination_order(
 
     Allowed after the licence or agreement has ended: running lines must be able to leave.
 
-    :raises NotFound: no such line of this operator.
+    :raises NotFound: no such line of this operator. :raises Forbidden: staff without the right lines.terminate.
     :raises LineNotActive: it is pending or terminated.
     :raises LineHasOpenOrder: another order for it is open.
     """
+    _require(actor, "lines.terminate")
     found = line_selectors.get_line(actor=actor, uid=line)
     locked = Line.objects.select_for_update().get(pk=found.pk)
-    if ServiceOrder.objects.filter(line=locked, status__in=["ACKNOWLEDGED", "HELD", "IN_PROGRESS"]).exists():
+    if ServiceOrder.objects.filter(line=locked, status__in=OPEN_ORDER).exists():
         raise LineHasOpenOrder
     if locked.status not in (LineStatus.ACTIVE, LineStatus.SUSPENDED):
         raise LineNotActive
@@ -185,8 +190,8 @@ def start_order(
         connection=connection,
         operation=order.type,
         status=JobStatus.QUEUED,
+        request_id=actor.request_id,
         created_at=now,
-        next_attempt_at=now,
     )
     # The job's own id: unique for ever, and never reused, not even after a restore (reliability 2.2 row 30).
     job.reference = job.uid
@@ -199,34 +204,59 @@ def start_order(
 
 
 @operation
-def cancel_order(*, actor: Actor, order: str, now: datetime) -> ServiceOrder:
-    """Cancels what the carrier has not been told of, and gives back everything it took.
+def cancel_order(
+    *,
+    actor: Actor,
+    order: str,
+    now: datetime,
+    reason: str = "",
+    precondition: Callable[[ServiceOrder], None] | None = None,
+) -> ServiceOrder:
+    """Cancels what the carrier has certainly not been told of, and gives back everything it took.
 
-    :raises NotFound: no such order of this operator.
+    That includes a dead letter that was never sent. `precondition` is called with the order once nobody else can move
+    it, and may refuse.
+
+    :raises NotFound: no such order of this operator. :raises Forbidden: staff without the right orders.place.
     :raises OrderNotCancellable: it is finished, or a job may have reached the carrier.
     """
+    _require(actor, "orders.place")
     found = get_order(actor=actor, uid=order)
     serialize_on(f"order:{found.pk}")
-    current = ServiceOrder.objects.get(pk=found.pk)
+    current = get_order(actor=actor, uid=order)
+    if precondition is not None:
+        precondition(current)
     if current.status not in (OrderStatus.HELD, OrderStatus.IN_PROGRESS):
         raise OrderNotCancellable
-    if ActivationJob.objects.filter(order=current).exclude(status=JobStatus.QUEUED, attempts=0).exists():
+    if not all(_is_unknown_to_carrier(job) for job in current.jobs.all()):
         raise OrderNotCancellable
-    if current.type == OrderType.ACTIVATE:
-        lines.abandon_line(actor=actor, line_id=current.line_id, reason="cancelled", now=now)
-    locked = ServiceOrder.objects.select_for_update().get(pk=found.pk)
-    before = locked.status
-    locked.cancel(reason="cancelled_by_partner" if actor.kind == "PARTNER" else "cancelled_by_staff", now=now)
-    for job in ActivationJob.objects.select_for_update().filter(order=locked).order_by("pk"):
+    code = {ActorKind.PARTNER: "cancelled_by_partner", ActorKind.STAFF: "cancelled_by_staff"}.get(
+        actor.kind, "cancelled_by_system"
+    )
+    ended = end_order(
+        actor=actor, order_id=found.pk, status=OrderStatus.CANCELLED, reason=code, note=reason, now=now
+    )
+    for job in ActivationJob.objects.select_for_update().filter(order=ended).order_by("pk"):
         # A worker may have claimed it since we looked: then the carrier may know, and the order is not cancellable.
-        if job.status != JobStatus.QUEUED or job.attempts:
+        if not _is_unknown_to_carrier(job):
             raise OrderNotCancellable
         job.fail(
-            kind=FailureKind.BUSINESS, code="order_cancelled", detail="Cancelled before it was sent.", now=now
+            kind=FailureKind.CANCELLED,
+            code="order_cancelled",
+            detail="Cancelled before it was sent.",
+            now=now,
         )
-    trace(actor, locked, "order.cancel", before, now)
-    announce(locked, "order.cancelled", now)
-    return locked
+    return ended
+
+
+def _is_unknown_to_carrier(job: ActivationJob) -> bool:
+    return job.told_at is None and (job.status == JobStatus.QUEUED or job.is_dead_letter)
+
+
+def _require(actor: Actor, right: str) -> None:
+    """Staff need the right; what a partner may do is in its scopes, which its request was asked for."""
+    if actor.kind is ActorKind.STAFF:
+        actor.require(right)
 
 
 def _require_no_failed_check(subscriber_id: int, now: datetime) -> VerificationState:
@@ -254,30 +284,5 @@ def _create(
     # Callers have made sure that no order is open on the line, under its lock; one_open_order_per_line stands behind.
     order.save()
     trace(actor, order, "order.place", None, now)
-    announce(order, "order.created", now)
+    announce(actor, order, "order.created", None, now)
     return order
-
-
-def trace(actor: Actor, order: ServiceOrder, action: str, before: str | None, now: datetime) -> None:
-    """The audit row of one step of an order."""
-    after: dict[str, Any] = {"status": order.status}
-    if order.reason:
-        after["reason"] = order.reason
-    audit.record(
-        actor=actor,
-        action=action,
-        target_type="order",
-        target_id=order.uid,
-        operator_id=order.operator_id,
-        before={"status": before} if before else None,
-        after=after,
-        now=now,
-    )
-
-
-def announce(order: ServiceOrder, event_type: str, now: datetime) -> None:
-    """The event that partners hear of the same step."""
-    data = {"order": order.uid, "line": order.line.uid, "type": order.type.lower(), "status": order.status}
-    if order.reason:
-        data["reason"] = order.reason
-    events.publish(type=event_type, operator_id=order.operator_id, subject=order.uid, data=data, now=now)

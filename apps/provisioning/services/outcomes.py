@@ -11,9 +11,22 @@ from datetime import datetime
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.lines import services as lines
+from apps.lines.services import Blame
 from apps.provisioning.models import ActivationJob, JobAttempt, ServiceOrder
-from apps.provisioning.services.orders import announce, trace
-from apps.provisioning.states import FailureKind, OrderType
+from apps.provisioning.services.tracing import announce, trace
+from apps.provisioning.states import AttemptOutcome, FailureKind, OrderStatus, OrderType
+
+# Refusals that speak of the thing itself: the next order would be refused for it too.
+_BLAME = {
+    "carrier_number_invalid": Blame.NUMBER,
+    "carrier_number_in_use": Blame.NUMBER,
+    "carrier_sim_invalid": Blame.SIM,
+    "carrier_sim_in_use": Blame.SIM,
+}
+_ENDINGS = {
+    OrderStatus.FAILED: ("order.fail", "order.failed"),
+    OrderStatus.CANCELLED: ("order.cancel", "order.cancelled"),
+}
 
 
 class Fenced(Exception):
@@ -37,36 +50,58 @@ def succeed_job(
     order = ServiceOrder.objects.select_for_update().get(pk=job.order_id)
     before = order.status
     order.complete(now)
-    locked = lock_job(job.pk, token)
-    locked.succeed(carrier_reference=carrier_reference, now=now)
+    lock_job(job.pk, token).succeed(carrier_reference=carrier_reference, now=now)
     trace(actor, order, "order.complete", before, now)
-    announce(order, "order.completed", now)
+    announce(actor, order, "order.completed", before, now)
 
 
 @operation
-def reject_job(
+def end_refused_job(
     *, actor: Actor, job: ActivationJob, code: str, detail: str, token: int | None, now: datetime
 ) -> None:
     """The final no: job FAILED, order FAILED with the code, and everything an activation took is given back.
 
-    A refused termination leaves its line as it was.
+    A refused termination leaves its line as it was; but one of a line that the carrier has closed already has what it
+    wanted, and one of a line that the carrier does not know is for staff to look at.
 
     :raises Fenced: when `token` is given and no longer the job's.
     :raises InvalidTransition: when job, order or line are past that.
     """
-    if job.operation == OrderType.ACTIVATE:
-        lines.abandon_line(actor=actor, line_id=job.line_id, reason=code, now=now)
-    order = ServiceOrder.objects.select_for_update().get(pk=job.order_id)
+    if job.operation == OrderType.TERMINATE and code == "carrier_line_closed":
+        succeed_job(actor=actor, job=job, carrier_reference="", token=token, now=now)
+        return
+    if job.operation == OrderType.TERMINATE and code == "carrier_line_not_found":
+        lock_job(job.pk, token).fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
+        return
+    end_order(actor=actor, order_id=job.order_id, status=OrderStatus.FAILED, reason=code, now=now)
+    lock_job(job.pk, token).fail(kind=FailureKind.BUSINESS, code=code, detail=detail, now=now)
+
+
+@operation
+def end_order(
+    *, actor: Actor, order_id: int, status: OrderStatus, reason: str, now: datetime, note: str = ""
+) -> ServiceOrder:
+    """FAILED or CANCELLED with the reason's code; whatever an activation has taken is given back.
+
+    :raises InvalidTransition: when the order or its line are past that.
+    """
+    order_type, line_id = ServiceOrder.objects.values_list("type", "line_id").get(pk=order_id)
+    if order_type == OrderType.ACTIVATE:
+        lines.abandon_line(actor=actor, line_id=line_id, reason=reason, blame=_BLAME.get(reason), now=now)
+    order = ServiceOrder.objects.select_for_update().get(pk=order_id)
     before = order.status
-    order.fail(reason=code, now=now)
-    locked = lock_job(job.pk, token)
-    locked.fail(kind=FailureKind.BUSINESS, code=code, detail=detail, now=now)
-    trace(actor, order, "order.fail", before, now)
-    announce(order, "order.failed", now)
+    if status is OrderStatus.FAILED:
+        order.fail(reason=reason, now=now)
+    else:
+        order.cancel(reason=reason, now=now)
+    action, event_type = _ENDINGS[status]
+    trace(actor, order, action, before, now, note)
+    announce(actor, order, event_type, before, now)
+    return order
 
 
 def lock_job(job_id: int, token: int | None) -> ActivationJob:
-    """The job's row, locked; the last lock of a transaction.
+    """The job's row, locked; after it only its attempts are written.
 
     Without a token (the carrier or staff speak, not a worker) calls that are still out are marked as overtaken.
 
@@ -74,7 +109,7 @@ def lock_job(job_id: int, token: int | None) -> ActivationJob:
     """
     job = ActivationJob.objects.select_for_update().get(pk=job_id)
     if token is None:
-        JobAttempt.objects.filter(job=job, outcome="").update(outcome="OVERTAKEN")
+        JobAttempt.objects.filter(job=job, outcome="").update(outcome=AttemptOutcome.OVERTAKEN)
     elif job.token != token:
         raise Fenced
     return job

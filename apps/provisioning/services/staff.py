@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from apps.audit import services as audit
+from apps.carriers import selectors as carriers
 from apps.core import dispatch
 from apps.core.actor import Actor
 from apps.core.db import database_now, operation, serialize_on
@@ -24,21 +25,25 @@ def retry_job(*, actor: Actor, job: str, reason: str = "", now: datetime) -> Act
     :raises Forbidden: without the right jobs.retry.
     :raises NotFound: no such job of this operator.
     :raises JobNotRetryable: not failed, or finally refused by the carrier.
+    :raises CarrierNotConnected: it was never sent, and there is no live connection to send it over.
     """
     actor.require("jobs.retry")
-    found = get_by_uid(ActivationJob.objects.visible_to(actor), job)
+    found = get_by_uid(ActivationJob.objects.visible_to(actor).select_related("line"), job)
     serialize_on(f"order:{found.order_id}")
     locked = lock_job(found.pk, None)
     if not locked.is_dead_letter:
         raise JobNotRetryable
-    code, detail = locked.error_code, f"Queued again by {actor.label}."
-    locked.attempts = 0
-    locked.save(update_fields=["attempts"])
     at = database_now()
-    if locked.last_sent_at is None:
-        locked.requeue(code=code, detail=detail, at=at)
+    if locked.told_at is None:
+        # The carrier certainly knows nothing: no need to ask, and another connection will do as well.
+        live = carriers.get_connection(
+            operator_id=locked.operator_id, host_carrier_id=found.line.host_carrier_id
+        )
+        locked.refresh(live.pk, at)
+        locked.requeue(code=locked.error_code, detail="Queued again by staff.", at=at)
     else:
-        locked.doubt(code=code, detail=detail, ask_at=at)
+        locked.refresh(locked.connection_id, at)
+        locked.doubt(code=locked.error_code, detail="To be asked about again, by staff.", ask_at=at)
     audit.record(
         actor=actor,
         action="job.retry",

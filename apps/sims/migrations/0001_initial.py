@@ -45,6 +45,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "SIM batch",
+                "verbose_name_plural": "SIM batches",
+            },
         ),
         migrations.CreateModel(
             name="SimCard",
@@ -55,8 +59,8 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("iccid", models.CharField(max_length=20)),
-                ("imsi", models.CharField(max_length=15, null=True, unique=True)),
+                ("iccid", models.CharField(max_length=20, verbose_name="ICCID")),
+                ("imsi", models.CharField(max_length=15, null=True, unique=True, verbose_name="IMSI")),
                 (
                     "form_factor",
                     models.CharField(choices=[("PHYSICAL", "PHYSICAL"), ("ESIM", "ESIM")], max_length=8),
@@ -75,7 +79,7 @@ class Migration(migrations.Migration):
                         max_length=8,
                     ),
                 ),
-                ("is_magic", models.BooleanField()),
+                ("is_magic", models.BooleanField(verbose_name="magic")),
                 ("batch", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="sims.simbatch")),
                 (
                     "host_carrier",
@@ -94,6 +98,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "SIM card",
+            },
         ),
         migrations.AddIndex(
             model_name="simbatch",

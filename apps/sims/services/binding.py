@@ -87,9 +87,9 @@ def return_sim_to_stock(*, actor: Actor, sim_id: int, now: datetime) -> SimCard:
 
 @operation
 def retire_sim(*, actor: Actor, sim_id: int, now: datetime) -> SimCard:
-    """To RETIRED: its line has ended or has another card now; it is never given out again.
+    """To RETIRED: its line has ended or has another card, or the carrier refuses it; it is never given out again.
 
-    :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is reserved, or retired already.
+    :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is retired already.
     """
     card = selectors.get_sim_for_update(sim_id=sim_id, operator_id=actor.operator_id)
     before = SimStatus(card.status)

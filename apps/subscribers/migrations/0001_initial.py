@@ -79,6 +79,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "document",
+            },
         ),
         migrations.CreateModel(
             name="Verification",
@@ -149,6 +152,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "real-name check",
+            },
         ),
         migrations.CreateModel(
             name="VerificationCheck",

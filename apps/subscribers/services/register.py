@@ -9,7 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from apps.audit import services as audit
-from apps.core import masking
+from apps.core import masking, personal
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import operation, violated_constraint
 from apps.core.errors import FieldError, NotFound, RuleViolation
@@ -175,10 +175,12 @@ def _examine(
         refusals.append(
             _text_refusal("/external_id", f"At most {EXTERNAL_ID_CHARACTERS} visible characters.")
         )
-    elif _holds_identity(external_id, name, document.number, parsed):
-        # It is stored and shown in clear.
+    elif _holds_identity(external_id, name, document.number, parsed) or personal.looks_like_resident_id(
+        external_id
+    ):
+        # It is stored and shown in clear: neither this person's number nor anybody else's.
         refusals.append(
-            _text_refusal("/external_id", "Use a key of your own, not the person's name or number.")
+            _text_refusal("/external_id", "Use a key of your own, not a person's name or identity number.")
         )
     if refusals:
         raise refusals[0][0](errors=[fault for _, fault in refusals])

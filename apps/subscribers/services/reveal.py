@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,9 +11,12 @@ from apps.audit import services as audit
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.public_ids import get_by_uid
+from apps.core.sealing import SealBroken
 from apps.subscribers.models import IdentityDocument
 from apps.subscribers.realname import names
 from apps.subscribers.services.reasons import checked_reason
+
+logger = logging.getLogger(__name__)
 
 REVEAL = "identity.reveal"
 
@@ -54,9 +58,9 @@ def reveal_document(*, actor: Actor, document_uid: str, reason: str, now: dateti
 def open_identity_for_carrier(*, actor: Actor, subscriber_ids: Collection[int]) -> dict[int, HolderIdentity]:
     """Holders by subscriber id, with their latest document, for the call that opens their line. One query.
 
-    The job attempt that makes the call is the record of who was told; ids of other operators are left out.
-
-    :raises SealBroken: a ciphertext is not its row's.
+    Only those who could be opened are in it, so that one broken row holds nobody else back: an id of another operator,
+    without a document, or whose ciphertext is not its row's is missing, and the caller must say what becomes of it.
+    The job attempt that makes the call is the record of who was told.
     """
     rows = (
         IdentityDocument.objects.visible_to(actor)
@@ -65,9 +69,17 @@ def open_identity_for_carrier(*, actor: Actor, subscriber_ids: Collection[int]) 
         .order_by("subscriber_id", "-id")
         .distinct("subscriber_id")
     )
-    return {
-        row.subscriber_id: HolderIdentity(
-            names.canonical(row.subscriber.open_name()), row.type, row.open_number()
-        )
-        for row in rows
-    }
+    opened: dict[int, HolderIdentity] = {}
+    for row in rows:
+        try:
+            name, number = row.subscriber.open_name(), row.open_number()
+        except SealBroken:
+            logger.error(
+                "sealed identity does not open",
+                extra={"subscriber": row.subscriber.uid, "document": row.uid},
+            )
+            continue
+        opened[row.subscriber_id] = HolderIdentity(names.canonical(name), row.type, number)
+    if missing := set(subscriber_ids) - set(opened):
+        logger.error("holders not opened for the carrier", extra={"subscriber_ids": sorted(missing)})
+    return opened

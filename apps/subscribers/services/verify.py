@@ -116,6 +116,10 @@ class Claim:
     token: int
     attempts: int
     fresh_days: int
+    # From here on a run without an answer is the last one.
+    patient_until: datetime
+    # The run before was never recorded, and there is no patience left for another.
+    given_up: bool
     # None when the sealed identity does not open.
     subject: Subject | None = field(repr=False)
 
@@ -134,9 +138,10 @@ def claim_due_verifications(
         .select_for_update(skip_locked=True, of=("self",), no_key=True)
         .order_by("next_attempt_at", "id")[:limit]
     )
-    rules = {operator_id: _rules(operator_id, now) for operator_id in {row.operator_id for row in rows}}
+    policy = {operator_id: _policy(operator_id, now) for operator_id in {row.operator_id for row in rows}}
+    lost = {row.pk for row in rows if row.lease_until is not None}
     Verification.objects.claim(rows, lease_until=now + lease)
-    return [_claim(row, *rules[row.operator_id], now) for row in rows]
+    return [_claim(row, policy[row.operator_id], lost=row.pk in lost, now=now) for row in rows]
 
 
 @outside_transaction
@@ -151,8 +156,10 @@ def run_checks(
 def record_verification(
     *, actor: Actor, claim: Claim, findings: Sequence[Finding], now: datetime
 ) -> Verification | None:
-    """Records what a claimed run found: PASSED, FAILED or REVIEW with audit and event, or PENDING again with back-off.
+    """Records what a claimed run found: PASSED, FAILED or REVIEW with its trace, or PENDING again with back-off.
 
+    A run without an answer that comes when the patience of policy `realname.verification_patience_hours` is over ends
+    it: FAILED with the code of the check that was not answered, so that the person can ask again. It never passes.
     Returns None and changes nothing when the claim is no longer the latest, or somebody decided meanwhile.
     """
     verification = (
@@ -168,16 +175,20 @@ def record_verification(
         return None
     _store_findings(verification, findings, now)
     verdict = checks.verdict(findings)
-    if verdict == CheckOutcome.UNAVAILABLE:
+    reason = ""
+    if verdict == CheckOutcome.UNAVAILABLE and now < claim.patient_until:
         verification.put_off(next_attempt_at=now + back_off(claim.attempts, spread=random.random()))  # noqa: S311
         return verification
     if verdict == CheckOutcome.PASS:
         verification.pass_(now=now, fresh_until=fresh_until(verification, days=claim.fresh_days, now=now))
-    elif verdict == CheckOutcome.FAIL:
-        verification.fail(now=now)
-    else:
+    elif verdict == CheckOutcome.REVIEW:
         verification.to_review()
-    note_decision(actor=actor, verification=verification, before=VerificationStatus.PENDING, now=now)
+    else:
+        verification.fail(now=now)
+        reason = _unanswered(findings)
+    note_decision(
+        actor=actor, verification=verification, before=VerificationStatus.PENDING, reason=reason, now=now
+    )
     return verification
 
 
@@ -186,7 +197,8 @@ def run_due_verifications(
 ) -> int:
     """Claims, checks and records until nothing is due or the time for one task is up; returns how many were recorded.
 
-    `limit` is how many are claimed at once. What is left when time is up gets another nudge.
+    `limit` is how many are claimed at once. What is left when time is up gets another nudge. One that cannot be
+    recorded costs the others nothing: it keeps its lease, and is offered again when that ends.
     """
     asked = providers or http.configured()
     started = clock()
@@ -194,7 +206,15 @@ def run_due_verifications(
     while claims := claim_due_verifications(now=clock(), limit=limit):
         for claim, findings in run_checks(claims=claims, providers=asked):
             actor = Actor.system("subscribers.run_verifications", operator_id=claim.operator_id)
-            verification = record_verification(actor=actor, claim=claim, findings=findings, now=clock())
+            try:
+                verification = record_verification(actor=actor, claim=claim, findings=findings, now=clock())
+            except (
+                Exception
+            ):  # whatever is wrong with this one, the answers for the others are here and paid for
+                logger.exception(
+                    "verification not recorded", extra={"verification": claim.uid, "token": claim.token}
+                )
+                continue
             recorded += verification is not None
         if clock() - started > RUN_FOR:
             dispatch.now("subscribers.run_verifications")
@@ -244,7 +264,10 @@ _ACTIONS = {
 def note_decision(
     *, actor: Actor, verification: Verification, before: VerificationStatus, now: datetime, reason: str = ""
 ) -> None:
-    """The audit row and the event of a step that a verification has just taken; call it in the same transaction."""
+    """The trace of a step that a verification has just taken; call it in the same transaction.
+
+    An audit row for each step, and `verification.completed` once: of a pass or a fail. In REVIEW nothing is completed.
+    """
     status = VerificationStatus(verification.status)
     audit.record(
         actor=actor,
@@ -257,11 +280,14 @@ def note_decision(
         reason=reason,
         now=now,
     )
+    if status == VerificationStatus.REVIEW:
+        return
     events.publish(
         type="verification.completed",
         operator_id=verification.operator_id,
         subject=verification.uid,
         data={"subscriber": verification.subscriber.uid, "before": before, "status": status},
+        actor=actor,
         now=now,
     )
 
@@ -276,9 +302,10 @@ def fresh_until(verification: Verification, *, days: int, now: datetime) -> date
     """Until when a pass of now counts: policy's days, but never beyond the document's last day in China."""
     until = now + timedelta(days=days)
     last_day = verification.document.valid_until
-    if last_day is None:
+    # Compared as days: cards without an end are often keyed in as 9999-12-31, which has no day after it.
+    if last_day is None or china_date(until) <= last_day:
         return until
-    return min(until, datetime.combine(last_day + timedelta(days=1), time.min, CHINA))
+    return datetime.combine(last_day + timedelta(days=1), time.min, CHINA)
 
 
 def _check_face_session(
@@ -302,7 +329,14 @@ def _check_face_session(
         )
 
 
-def _rules(operator_id: int, now: datetime) -> tuple[Rules, int]:
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    rules: Rules
+    fresh_days: int
+    patience: timedelta
+
+
+def _policy(operator_id: int, now: datetime) -> _Policy:
     found = policies.get_many(
         operator_id=operator_id,
         keys=(
@@ -310,6 +344,7 @@ def _rules(operator_id: int, now: datetime) -> tuple[Rules, int]:
             PolicyKey.MINIMUM_AGE,
             PolicyKey.FACE_EVIDENCE_REQUIRED,
             PolicyKey.VERIFICATION_FRESH_DAYS,
+            PolicyKey.VERIFICATION_PATIENCE_HOURS,
         ),
         now=now,
     )
@@ -318,18 +353,22 @@ def _rules(operator_id: int, now: datetime) -> tuple[Rules, int]:
         minimum_age=found[PolicyKey.MINIMUM_AGE],
         face_session_required=found[PolicyKey.FACE_EVIDENCE_REQUIRED],
     )
-    return rules, found[PolicyKey.VERIFICATION_FRESH_DAYS]
+    patience = timedelta(hours=found[PolicyKey.VERIFICATION_PATIENCE_HOURS])
+    return _Policy(rules, found[PolicyKey.VERIFICATION_FRESH_DAYS], patience)
 
 
-def _claim(verification: Verification, rules: Rules, fresh_days: int, now: datetime) -> Claim:
+def _claim(verification: Verification, policy: _Policy, *, lost: bool, now: datetime) -> Claim:
+    patient_until = verification.created_at + policy.patience
     return Claim(
         verification_id=verification.pk,
         uid=verification.uid,
         operator_id=verification.operator_id,
         token=verification.token,
         attempts=verification.attempts,
-        fresh_days=fresh_days,
-        subject=_subject(verification, rules, now),
+        fresh_days=policy.fresh_days,
+        patient_until=patient_until,
+        given_up=lost and now >= patient_until,
+        subject=_subject(verification, policy.rules, now),
     )
 
 
@@ -365,9 +404,19 @@ def _run_checks(
 
 
 def _run_one(claim: Claim, providers: Providers) -> tuple[Finding, ...]:
+    if claim.given_up:
+        return (Finding("run", CheckOutcome.UNAVAILABLE, "run_not_finished"),)
     if claim.subject is None:
         return (Finding("identity", CheckOutcome.UNAVAILABLE, "identity_unreadable"),)
     return checks.run(claim.subject, providers)
+
+
+def _unanswered(findings: Sequence[Finding]) -> str:
+    """The code of the check that had no answer; empty when one failed."""
+    outcomes = {finding.outcome: finding.code for finding in findings}
+    if CheckOutcome.FAIL in outcomes:
+        return ""
+    return outcomes.get(CheckOutcome.UNAVAILABLE, "checks_incomplete")
 
 
 def _store_findings(verification: Verification, findings: Sequence[Finding], now: datetime) -> None:
