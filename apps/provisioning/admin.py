@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from apps.accounts.admin_base import Button, TenantAdmin, add_panel
-from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
+from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, target_link, whole_id
 from apps.core.actor import Actor
 from apps.lines.models import Line
 from apps.numbering.numbers import to_e164
@@ -173,6 +173,7 @@ class ServiceOrderAdmin(OrderedLineAdmin):
             right="orders.place",
             call=cancel,
             shown=lambda order: order.status in (OrderStatus.HELD, OrderStatus.IN_PROGRESS),
+            asks_reason=True,
             dangerous=True,
             hint="Gives number, SIM card and holder's place back. Not possible once the host carrier was asked.",
         ),
@@ -290,6 +291,7 @@ class CarrierCallbackAdmin(TenantAdmin):
     list_select_related = ("operator",)
     shortcuts = (
         ("All", ""),
+        ("Odd", "outcome__in=CONFLICT,UNMATCHED"),
         ("Conflict", "outcome__exact=CONFLICT"),
         ("Unmatched", "outcome__exact=UNMATCHED"),
     )
@@ -317,7 +319,7 @@ class CarrierCallbackAdmin(TenantAdmin):
 
     @admin.display(description="Our reference")
     def job_reference(self, callback: CarrierCallback) -> str:
-        return whole_id(callback.reference)
+        return target_link(target_type="job", target_id=callback.reference)
 
     @admin.display(description="Refusal")
     def refusal(self, callback: CarrierCallback) -> str:

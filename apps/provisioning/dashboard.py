@@ -63,7 +63,7 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
             "Odd callbacks",
             backlog.odd_callbacks,
             note="They contradict what is final, or speak of no job of ours.",
-            href=f"{reverse('admin:provisioning_carriercallback_changelist')}?outcome__exact=CONFLICT",
+            href=f"{reverse('admin:provisioning_carriercallback_changelist')}?outcome__in=CONFLICT,UNMATCHED",
             bad=backlog.odd_callbacks > 0,
             word="look",
         ),

@@ -25,7 +25,7 @@ from apps.subscribers.models import IdentityDocument, Verification
 from apps.subscribers.realname.providers.base import FaceAnswer
 from tests import broker
 from tests.browser.conftest import Watched
-from tests.factories.accounts import PASSWORD
+from tests.factories.accounts import PASSWORD, given_partner_app
 from tests.factories.provisioning import Seller
 from tests.factories.subscribers import answering, given_subscriber, given_verification, resident_number
 
@@ -322,21 +322,41 @@ def test_an_identity_is_shown_once_and_written_down(
     assert REASON in officer.text()
 
 
-def test_cancelling_an_order_has_to_be_meant(
+def test_cancelling_an_order_says_why(
     window: Callable[..., Watched], staff: Callable[[Role], User], review: Verification
 ) -> None:
     order = ServiceOrder.objects.get()
     support = window(staff(Role.SUPPORT))
     page = support.open(page_of("provisioning_serviceorder", order.pk))
-    page.once("dialog", lambda dialog: dialog.dismiss())
-    page.click("#buttons button:has-text('Cancel order')")
-    order.refresh_from_db()
-    assert order.status == OrderStatus.HELD
-    page.once("dialog", lambda dialog: dialog.accept())
+    page.fill("#buttons [name=reason]", REASON)
     support.press("Cancel order")
     order.refresh_from_db()
     assert (order.status, order.reason) == (OrderStatus.CANCELLED, "cancelled_by_staff")
+    assert AuditEvent.objects.get(action="order.cancel").reason == REASON
     assert "what it took is free again" in support.text()
+    assert REASON in page.inner_text("section[aria-label=Timeline]")
+
+
+def test_a_new_secret_has_to_be_meant_and_is_shown_once(
+    window: Callable[..., Watched], staff: Callable[[Role], User], operator: VirtualOperator, now: datetime
+) -> None:
+    app, _ = given_partner_app(operator=operator, now=now)
+    old = app.client_secret
+    admin = window(staff(Role.OPERATOR_ADMIN))
+    page = admin.open(page_of("accounts_partnerapp", app.pk))
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.click("#buttons button:has-text('New secret')")
+    app.refresh_from_db()
+    assert app.client_secret == old
+    page.once("dialog", lambda dialog: dialog.accept())
+    admin.press("New secret")
+    app.refresh_from_db()
+    assert app.client_secret != old
+    secret = page.inner_text("#shown").partition("client_secret: ")[2]
+    assert len(secret) > 30
+    with page.expect_navigation():
+        page.click("a:has-text('Back')")
+    assert secret not in page.content()
 
 
 def test_anything_is_found_from_any_page(

@@ -19,6 +19,7 @@ ALLOWED = {
         ("RESERVED", "IN_USE"),
         ("IN_USE", "AVAILABLE"),
         ("IN_USE", "QUARANTINED"),
+        ("IN_USE", "WITHHELD"),
         ("QUARANTINED", "AVAILABLE"),
         ("QUARANTINED", "WITHHELD"),
         ("WITHHELD", "AVAILABLE"),

@@ -153,10 +153,19 @@ def test_back_to_stock(
         with refused(InvalidTransition):
             service(actor=taking["actor"], sim_id=card.pk, now=now)
     sims.take_sim(**taking)
-    with refused(InvalidTransition):
-        sims.retire_sim(actor=taking["actor"], sim_id=card.pk, now=now)
     sims.return_sim_to_stock(actor=taking["actor"], sim_id=card.pk, now=now)
     assert sims.take_sim(**taking).pk == card.pk
+
+
+def test_a_card_the_carrier_refuses_is_retired_unused(
+    taking: dict[str, Any], operator: VirtualOperator, unicom: HostCarrier, now: datetime
+) -> None:
+    card = given_card(operator=operator, host_carrier=unicom, now=now)
+    sims.take_sim(**taking)
+    assert sims.retire_sim(actor=taking["actor"], sim_id=card.pk, now=now).status == SimStatus.RETIRED
+    for service in (sims.bind_sim, sims.return_sim_to_stock, sims.retire_sim):
+        with refused(InvalidTransition):
+            service(actor=taking["actor"], sim_id=card.pk, now=now)
 
 
 @pytest.mark.parametrize("service", [sims.bind_sim, sims.return_sim_to_stock, sims.retire_sim])

@@ -15,6 +15,7 @@ ALLOWED = {
     ("IN_STOCK", "RETIRED"),
     ("RESERVED", "IN_STOCK"),
     ("RESERVED", "BOUND"),
+    ("RESERVED", "RETIRED"),
     ("BOUND", "RETIRED"),
     ("BOUND", "LOST"),
     ("LOST", "RETIRED"),

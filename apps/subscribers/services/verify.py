@@ -208,9 +208,7 @@ def run_due_verifications(
             actor = Actor.system("subscribers.run_verifications", operator_id=claim.operator_id)
             try:
                 verification = record_verification(actor=actor, claim=claim, findings=findings, now=clock())
-            except (
-                Exception
-            ):  # whatever is wrong with this one, the answers for the others are here and paid for
+            except Exception:  # whatever is wrong with this one must not lose the answers for the others
                 logger.exception(
                     "verification not recorded", extra={"verification": claim.uid, "token": claim.token}
                 )
