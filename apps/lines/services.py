@@ -103,7 +103,7 @@ def activate_line(*, actor: Actor, line_id: int, now: datetime) -> Line:
     before = line.status
     line.activate(now)
     _record(actor, line, "line.activate", before, now)
-    _publish(line, "line.activated", before, now)
+    _publish(actor, line, "line.activated", before, now)
     return line
 
 
@@ -160,7 +160,7 @@ def terminate_line(*, actor: Actor, line_id: int, reason: str, now: datetime) ->
     line.terminate(now)
     _release(line_id, now)
     _record(actor, line, "line.terminate", before, now, reason)
-    _publish(line, "line.terminated", before, now)
+    _publish(actor, line, "line.terminated", before, now)
     return line
 
 
@@ -230,11 +230,12 @@ def _record(
     )
 
 
-def _publish(line: Line, event_type: str, before: str, now: datetime) -> None:
+def _publish(actor: Actor, line: Line, event_type: str, before: str, now: datetime) -> None:
     events.publish(
         type=event_type,
         operator_id=line.operator_id,
         subject=line.uid,
         data={"line": line.uid, "before": before, "after": line.status},
+        actor=actor,
         now=now,
     )

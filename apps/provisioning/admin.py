@@ -50,7 +50,7 @@ def steps_of(*, actor: Actor, row: ServiceOrder) -> Iterator[tuple[object, ...]]
         yield (
             moment(step.at),
             badge(after["status"]) if "status" in after else step.action,
-            after.get("reason") or step.reason or "-",
+            ": ".join(filter(None, (after.get("reason"), step.reason))) or "-",
             f"{step.actor_label} ({step.actor_kind.lower()})",
             whole_id(step.request_id) if step.request_id else "-",
         )

@@ -114,6 +114,7 @@ def reserve(
         operator_id=operator_id,
         subject=reservation.uid,
         data={"before": None, "after": reservation.status, "numbers": _e164(reservation.numbers)},
+        actor=actor,
         now=now,
     )
     return reservation
@@ -315,6 +316,7 @@ def _end(reservations: list[Reservation], status: ReservationStatus, *, actor: A
             operator_id=reservation.operator_id,
             subject=reservation.uid,
             data={"before": ReservationStatus.ACTIVE, "after": status, "numbers": numbers},
+            actor=actor,
             now=now,
         )
 
