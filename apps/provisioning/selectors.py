@@ -87,6 +87,11 @@ def get_carrier_connection(*, connection_id: int) -> CarrierConnection | None:
     return CarrierConnection.objects.filter(pk=connection_id).first()
 
 
+def get_carrier_code(*, connection_id: int) -> str:
+    """Of which host carrier the connection is."""
+    return str(CarrierConnection.objects.values_list("host_carrier__code", flat=True).get(pk=connection_id))
+
+
 def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
     """In one query, for any number of orders."""
     failed_since = Verification.objects.filter(
@@ -105,7 +110,8 @@ def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
 
 def list_connections_with_due_jobs(*, at: datetime) -> list[tuple[int, str]]:
     """Key and host carrier's code of connections for which a worker has something to do; `at`: the database's clock."""
-    due = ActivationJob.objects.filter(status__in=DUE_JOB, next_attempt_at__lte=at)
+    unclaimed = Q(lease_until=None) | Q(lease_until__lte=at)
+    due = ActivationJob.objects.filter(unclaimed, status__in=DUE_JOB, next_attempt_at__lte=at)
     return sorted(due.values_list("connection_id", "connection__host_carrier__code").distinct())
 
 

@@ -19,11 +19,10 @@ WORKER = Actor.system("provisioning-worker")
 @shared_task(name="provisioning.drain")
 def drain(*, connection_id: int, **_future: Any) -> None:
     """Works off the due jobs of one carrier connection; sent to the queue of its host carrier."""
-    services.drain(actor=WORKER, connection_id=connection_id, clock=clock.now)
-    for due_id, carrier_code in selectors.list_connections_with_due_jobs(at=database_now()):
-        # Its time was up before its work was: on to the end of the queue, behind the other connections.
-        if due_id == connection_id:
-            dispatch.now("provisioning.drain", queue=drain_queue(carrier_code), connection_id=connection_id)
+    if services.drain(actor=WORKER, connection_id=connection_id, clock=clock.now):
+        # On to the end of the queue, behind the other connections of this carrier.
+        queue = drain_queue(selectors.get_carrier_code(connection_id=connection_id))
+        dispatch.now("provisioning.drain", queue=queue, connection_id=connection_id)
 
 
 @shared_task(name="provisioning.apply_callbacks")

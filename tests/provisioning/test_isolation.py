@@ -15,6 +15,7 @@ from apps.accounts.states import Role
 from apps.carriers import services as carriers
 from apps.carriers.base import Accepted, NotFound
 from apps.core import clock
+from apps.core.db import database_now
 from apps.core.errors import Forbidden
 from apps.core.errors import NotFound as ResourceNotFound
 from apps.lines.models import Line
@@ -65,7 +66,7 @@ def carrier(monkeypatch: pytest.MonkeyPatch) -> Carrier:
     return carrier
 
 
-def drain(seller: Seller, **options: Any) -> int:
+def drain(seller: Seller, **options: Any) -> bool:
     return services.drain(actor=SYSTEM, connection_id=seller.connection.pk, clock=clock.now, **options)
 
 
@@ -88,8 +89,16 @@ def test_a_holder_who_cannot_be_read_stops_nobody_else(seller: Seller, carrier: 
 def test_a_drain_gives_its_worker_back_and_the_rest_is_nudged_again(seller: Seller, carrier: Carrier) -> None:
     for _ in range(6):
         seller.order()
-    assert drain(seller, slots=1, seconds=0.0) == 0
-    assert drain(seller) == 6
+    assert drain(seller, slots=1, seconds=0.0) is True
+    assert carrier.sent == []
+    assert drain(seller) is False
+    assert len(carrier.sent) == 6
+
+
+def test_jobs_that_somebody_is_asking_about_call_for_no_other_worker(seller: Seller) -> None:
+    make_due(seller.accepted_job())
+    seller.claim()
+    assert selectors.list_connections_with_due_jobs(at=database_now()) == []
 
 
 def test_the_sweep_goes_on_behind_an_order_without_a_connection(

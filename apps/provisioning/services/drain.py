@@ -77,8 +77,8 @@ def drain(
     clock: Callable[[], datetime],
     slots: int = SLOTS,
     seconds: float = RUN_FOR,
-) -> int:
-    """Works off the due jobs of one carrier connection for a while, and returns how many calls came back.
+) -> bool:
+    """Works off the due jobs of one carrier connection for a while; True when its time was up before its work was.
 
     After `seconds` nothing more is claimed, so that no connection keeps a worker for itself; what is out is waited for.
     Any number of drains may run at once: claims never overlap, and the connection's `max_in_flight` holds for all.
@@ -86,17 +86,18 @@ def drain(
     """
     carrier = selectors.get_carrier_connection(connection_id=connection_id)
     if carrier is None:
-        return 0
+        return False
     if not carrier.is_active:
         strand_queued_jobs(actor=actor, carrier=carrier, now=clock())
     adapter = carriers.adapter_for(carrier)
     in_flight: dict[Future[Outcome], Claim] = {}
-    returned = 0
     claiming = True
     until = time.monotonic() + seconds
+    out_of_time = False
     with ThreadPoolExecutor(max_workers=slots, thread_name_prefix="carrier") as pool:
         while True:
-            claiming = claiming and time.monotonic() < until
+            out_of_time = time.monotonic() >= until
+            claiming = claiming and not out_of_time
             free = slots - len(in_flight)
             # Not one by one: a claim costs a transaction, so wait until a quarter of the slots is free.
             if claiming and free >= max(1, slots // 4):
@@ -109,11 +110,10 @@ def drain(
                 for piece in work:
                     in_flight[pool.submit(_carry_out, adapter, piece, carrier)] = piece.claim
             if not in_flight:
-                return returned
+                return out_of_time
             done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
             for future in done:
                 claim = in_flight.pop(future)
-                returned += 1
                 _record(actor, claim, carrier, future.result(), clock())
 
 
