@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.core.errors import Conflict, RuleViolation
+from apps.core.errors import Conflict, InvalidTransition, RuleViolation
 
 
 class RangeInvalid(RuleViolation):
@@ -45,6 +45,13 @@ class NumberWrongCarrier(Conflict):
 
     code = "number_wrong_carrier"
     detail = "The number belongs to another host carrier."
+
+
+class ReservationClosed(InvalidTransition):
+    """Nothing is left of it to use, extend or release."""
+
+    code = "reservation_closed"
+    detail = "The reservation has been used up or released."
 
 
 class ReservationExpired(Conflict):

@@ -16,6 +16,7 @@ from django.db.models.functions import Cast, Left, Length, Random
 from apps.core.errors import InvalidTransition
 from apps.core.public_ids import PublicIdField
 from apps.core.tenancy import TenantQuerySet
+from apps.numbering.errors import ReservationClosed
 from apps.numbering.numbers import DIGITS, to_e164
 from apps.numbering.states import (
     NUMBER,
@@ -180,8 +181,9 @@ class Reservation(models.Model):
         self.save(update_fields=["expires_at", "extended_at"])
 
     def require_open(self) -> None:
-        """:raises InvalidTransition: it is closed."""
-        RESERVATION.check(self.status, ReservationStatus.CONSUMED)
+        """:raises ReservationClosed: used up, released or expired."""
+        if self.status != ReservationStatus.ACTIVE:
+            raise ReservationClosed
 
 
 class PhoneNumberQuerySet(TenantQuerySet["PhoneNumber"]):

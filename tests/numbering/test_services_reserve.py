@@ -18,6 +18,7 @@ from apps.numbering.errors import (
     CarrierUnknown,
     NumberNotAvailable,
     ReservationAlreadyExtended,
+    ReservationClosed,
     ReservationExpired,
     ReservationNotYours,
     ReservationQuantityNotAllowed,
@@ -287,7 +288,7 @@ def test_extend_is_refused_when_it_is_over(
         numbering.extend_reservation(actor=SYSTEM, reservation_uid=lapsed.uid, now=lapsed.expires_at)
     with refused(ReservationExpired):
         numbering.extend_reservation(actor=SYSTEM, reservation_uid=expired.uid, now=now)
-    with refused(InvalidTransition):
+    with refused(ReservationClosed):
         numbering.extend_reservation(actor=SYSTEM, reservation_uid=released.uid, now=now)
     with refused(ReservationTtlNotAllowed):
         numbering.extend_reservation(actor=SYSTEM, reservation_uid=lapsed.uid, now=now, ttl_seconds=86401)

@@ -18,6 +18,7 @@ from apps.numbering import services as numbering
 from apps.numbering.errors import (
     NumberNotAvailable,
     NumberWrongCarrier,
+    ReservationClosed,
     ReservationExpired,
     ReservationNotYours,
 )
@@ -252,7 +253,7 @@ def test_a_reservation_is_used_up_number_by_number(
         assert (taken.number, taken.status, taken.reservation) == (expected, NumberStatus.IN_USE, None)
         reservation.refresh_from_db()
         assert reservation.status == ("CONSUMED" if count == 3 else "ACTIVE")
-    refuse(InvalidTransition, taking, reservation_uid=reservation.uid)
+    refuse(ReservationClosed, taking, reservation_uid=reservation.uid)
     actions = (
         AuditEvent.objects.filter(target_id=reservation.uid).order_by("id").values_list("action", flat=True)
     )
@@ -295,7 +296,7 @@ def test_reservations_that_cannot_be_used(
     refuse(ReservationExpired, taking, reservation_uid=own.uid, now=later)
     released = given_reservation(operator=operator, now=now, actor=partner)
     numbering.release_reservation(actor=partner, reservation_uid=released.uid, now=now)
-    refuse(InvalidTransition, taking, reservation_uid=released.uid)
+    refuse(ReservationClosed, taking, reservation_uid=released.uid)
 
 
 def test_a_reservation_gives_numbers_of_the_wanted_carrier_only(

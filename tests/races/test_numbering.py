@@ -177,7 +177,7 @@ def test_one_reservation_used_by_many_at_once(operator: VirtualOperator, now: da
     results = at_once(*[lambda: take(leased, now, reservation_uid=reservation.uid)] * 8)
     taken = [result.number for result in results if isinstance(result, PhoneNumber)]
     assert sorted(taken) == reservation.numbers
-    assert codes(results) == {"ok": 6, "invalid_transition": 2}
+    assert codes(results) == {"ok": 6, "reservation_closed": 2}
     reservation.refresh_from_db()
     assert reservation.status == "CONSUMED"
     assert AuditEvent.objects.filter(action="reservation.consume").count() == 1

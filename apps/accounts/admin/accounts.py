@@ -52,7 +52,7 @@ class UserAdmin(TenantAdmin):
     search_fields = ("username", "email")
     search_help_text = "A whole user name, address or id"
     ordering = ("username",)
-    fields = (("username", "state"), ("role", "operator"), ("email", "last_seen"), ("joined", "public_id"))
+    fields = (("login", "state"), ("role", "operator"), ("email", "last_seen"), ("joined", "public_id"))
     trail = "user"
     create = Create(right=MANAGE_ACCOUNTS, form=UserForm, call=create_user)
     buttons: ClassVar = (
@@ -71,6 +71,10 @@ class UserAdmin(TenantAdmin):
     @admin.display(description="Status")
     def state(self, user: User) -> str:
         return badge("ACTIVE" if user.is_active else "LOCKED_OUT")
+
+    @admin.display(description="Username")
+    def login(self, user: User) -> str:
+        return whole_id(user.username)
 
     @admin.display(description="Last login")
     def last_seen(self, user: User) -> str:

@@ -51,6 +51,19 @@ FRAMEWORK_CODES: dict[int, tuple[str, bool]] = {
 }
 
 
+# What only the HTTP surface says, beside FRAMEWORK_CODES: code, status and what it means; listed in the schema.
+SURFACE_CODES: dict[str, tuple[int, str]] = {
+    "validation_error": (400, "Some fields or parameters are not as they should be; `errors` names each."),
+    "unknown_field": (400, "A field is not known here."),
+    "unknown_parameter": (400, "A query parameter is not known here."),
+    "cursor_invalid": (400, "Not a cursor of ours, or made with other filters."),
+    "idempotency_key_missing": (400, "The request needs the header Idempotency-Key."),
+    "idempotency_key_invalid": (400, "An Idempotency-Key has 1 to 255 characters."),
+    "invalid_token": (401, "The token is unknown, expired or revoked."),
+    "insufficient_scope": (403, "The token lacks the scope that this call needs."),
+}
+
+
 class ApiError(exceptions.APIException):
     """A refusal that only exists at the HTTP surface (a missing header, a bad cursor).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from django.apps import apps as django_apps
@@ -13,7 +14,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
-from apps.core.api.problems import status_of
+from apps.core.api.problems import FRAMEWORK_CODES, SURFACE_CODES, status_of
 from apps.core.errors import DomainError
 from apps.core.states import StateMachine
 
@@ -73,7 +74,10 @@ class KaihuSchema(AutoSchema):
 def describe(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Hook of drf-spectacular: the description lists every error code, every state machine, and the magic values."""
     codes = {cls.code: cls for cls in _descendants(DomainError)}
-    rows = [f"| `{code}` | {status_of(cls)} | {cls.detail} |" for code, cls in sorted(codes.items())]
+    listed = {code: (status, HTTPStatus(status).phrase) for status, (code, _) in FRAMEWORK_CODES.items()}
+    listed |= {code: (status_of(cls), cls.detail) for code, cls in codes.items()}
+    listed |= SURFACE_CODES
+    rows = [f"| `{code}` | {status} | {detail} |" for code, (status, detail) in sorted(listed.items())]
     machines = sorted(_machines(), key=lambda machine: machine.name)
     steps = [
         f"| {machine.name} | {source.name} | {', '.join(sorted(target.name for target in targets)) or 'final'} |"

@@ -35,7 +35,7 @@ def take_number(
     the reservation, then the number. The caller has checked the licence.
 
     :raises NotFound: another operator's reservation or business. :raises ReservationNotYours:
-    :raises ReservationExpired: :raises InvalidTransition: the reservation was released or used up.
+    :raises ReservationExpired: :raises ReservationClosed: the reservation was released or used up.
     :raises NumberWrongCarrier: the number, or all that the reservation still holds, is on another host carrier.
     :raises AgreementNotValid: :raises NumberNotAvailable:
     """

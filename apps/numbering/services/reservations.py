@@ -134,7 +134,7 @@ def extend_reservation(
     `precondition` is called with the locked reservation and may refuse by raising.
 
     :raises NotFound: unknown or another operator's. :raises ReservationNotYours: :raises ReservationExpired:
-    :raises InvalidTransition: released or used up. :raises ReservationAlreadyExtended:
+    :raises ReservationClosed: released or used up. :raises ReservationAlreadyExtended:
     :raises ReservationTtlNotAllowed:
     """
     reservation = lock_own(actor=actor, reservation_uid=reservation_uid)
@@ -208,7 +208,7 @@ def may_use(actor: Actor, reservation: Reservation) -> bool:
 
 
 def require_running(reservation: Reservation, *, now: datetime) -> None:
-    """:raises ReservationExpired: its time is over. :raises InvalidTransition: released or used up."""
+    """:raises ReservationExpired: its time is over. :raises ReservationClosed: released or used up."""
     if reservation.has_lapsed(now=now):
         raise ReservationExpired
     reservation.require_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from rest_framework import serializers
@@ -29,11 +30,17 @@ class NumberCriteriaSerializer(StrictSerializer):
         return NumberGrade[value.upper()]
 
 
+# Control, format (bidirectional, zero-width), surrogate and private characters.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
 class ExternalIdField(serializers.CharField):
     """The partner's own id of an order: kept and shown in clear, so it must not be somebody's identity number."""
 
     def to_internal_value(self, data: Any) -> str:
         text = str(super().to_internal_value(data))
+        if any(unicodedata.category(character) in _INVISIBLE for character in text.replace("\0", "")):
+            raise serializers.ValidationError("No control or direction characters.", code="invalid")
         if looks_like_resident_id(text):
             raise serializers.ValidationError("This looks like an identity number.", code="personal_data")
         return text
@@ -48,7 +55,7 @@ class ActivateSerializer(StrictSerializer):
     reservation = serializers.CharField(max_length=64, required=False)
     number = serializers.CharField(max_length=20, required=False)
     number_criteria = NumberCriteriaSerializer(required=False)
-    iccid = serializers.CharField(max_length=24, required=False)
+    iccid = serializers.RegexField(r"^89[0-9A-Za-z]{17,18}$", required=False)
     dealer = serializers.CharField(max_length=64, required=False)
     external_id = ExternalIdField(max_length=64, required=False)
 
