@@ -166,11 +166,11 @@ def given_sims(
     """Imports plain cards, then one with each magic ending; returns the ICCIDs in that order."""
     iccids = []
     for _ in range(count):
-        # Never a magic ending: those begin with 9.
+        # Never a magic ending: those are digits.
         serial = next(_cards)
-        iccids.append(f"8986011{serial // 5000:08d}{serial % 5000:04d}0")
+        iccids.append(f"8986011{serial:012d}A")
     iccids += [f"8986012{next(_cards):09d}{ending}" for ending in endings]
-    lines_of_file = ["iccid,imsi", *(f"{iccid},46001{int(iccid[7:]) % 10**10:010d}" for iccid in iccids)]
+    lines_of_file = ["iccid,imsi", *(f"{iccid},460{next(_cards):012d}" for iccid in iccids)]
     sims.import_batch(
         actor=SYSTEM,
         operator=operator,
