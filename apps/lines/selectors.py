@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from apps.core.actor import Actor
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.errors import PlanNotAvailable
-from apps.lines.models import HolderSlot, Line, NumberAssignment, Plan, SimAssignment
+from apps.lines.models import Line, NumberAssignment, Plan, SimAssignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,3 @@ def get_orderable_plan(*, actor: Actor, operator_id: int, plan: str) -> Plan:
     if found is None:
         raise PlanNotAvailable
     return found
-
-
-def count_holder_lines(*, operator_id: int, fingerprint: bytes) -> int:
-    """How many of an operator's lines count towards one person's limit (live and pending)."""
-    return HolderSlot.objects.filter(operator_id=operator_id, fingerprint=fingerprint).count()
