@@ -297,7 +297,10 @@ def end_strays(data: Path, *, named: str) -> None:
     """
     if not data.exists():
         return
-    processes.end_processes(processes.processes_in(data, named=named), politely=signal.SIGINT, seconds=10)
+    found = processes.processes_in(data, named=named)
+    # Only the postmaster is asked to stop: a child of its that ends by itself would be a crash to it.
+    processes.end_processes(processes.leaders(found), politely=signal.SIGINT, seconds=10)
+    processes.end_processes(found)
     if privileges.LINUX:
         (data / "postmaster.pid").unlink(missing_ok=True)
 

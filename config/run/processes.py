@@ -242,6 +242,21 @@ def processes_in(folder: Path, *, named: str) -> list[int]:
     return [pid for pid in _all_pids() if _cwd(pid) == place and _name(pid) == named]
 
 
+def leaders(pids: Iterable[int]) -> list[int]:
+    """Those of these processes that are no child of another of them (Linux)."""
+    among = set(pids)
+    return sorted(pid for pid in among if _parent(pid) not in among)
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        # The name in brackets may hold anything; after it come the state and the parent.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[1])
+
+
 def birth(pid: int) -> str | None:
     """When a running process was born, exact enough to tell it from a later one with the same number."""
     if not privileges.LINUX:
