@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from django.db.models import QuerySet
 
-from apps.audit.models import AuditEvent
+from apps.audit.models import AuditEvent, AuditSeal
 from apps.core.actor import Actor
 
 
@@ -17,3 +17,8 @@ def list_for_target(*, actor: Actor, target_type: str, target_ids: Collection[st
         .filter(target_type=target_type, target_id__in=target_ids)
         .order_by("id")
     )
+
+
+def get_seal(*, event: AuditEvent) -> AuditSeal | None:
+    """The place of a row, which the caller may see, in its chain; None in the seconds before it has one."""
+    return AuditSeal.objects.filter(audit_event_id=event.pk).first()

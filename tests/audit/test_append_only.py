@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from apps.audit import services as audit
-from apps.audit.models import AuditEvent
+from apps.audit.models import AuditEvent, AuditSeal
 from apps.core.actor import Actor
 from apps.core.db import violated_constraint
 
@@ -36,17 +36,23 @@ def event(now: datetime) -> AuditEvent:
         "DELETE FROM audit_auditevent",
         "TRUNCATE audit_auditevent",
         "TRUNCATE audit_auditevent CASCADE",
+        "UPDATE audit_auditseal SET hash = hash",
+        "DELETE FROM audit_auditseal",
+        "TRUNCATE audit_auditseal",
     ],
 )
 def test_the_database_refuses_to_change_history(event: AuditEvent, statement: str) -> None:
+    assert audit.seal() == 1
     with connection.cursor() as cursor:
         # Switched off for all tests by conftest.py; everything else is as the migrations made it.
         cursor.execute("ALTER TABLE audit_auditevent ENABLE TRIGGER audit_no_truncate")
+        cursor.execute("ALTER TABLE audit_auditseal ENABLE TRIGGER audit_seal_no_truncate")
         with pytest.raises(IntegrityError, match="append-only") as refused, transaction.atomic():
             cursor.execute(statement)
     assert violated_constraint(refused.value) == "audit_append_only"
     kept = AuditEvent.objects.get()
     assert (kept.actor_label, kept.action, kept.target_id) == ("tests", "line.activate", "lin_1")
+    assert AuditSeal.objects.get().audit_event_id == kept.pk
 
 
 def test_the_model_cannot_change_history_either(event: AuditEvent) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
 
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import use_case
+from apps.core.public_ids import decode
 from apps.events import consumers, services
 from apps.events.models import OutboxEvent
 from apps.events.tasks import relay
@@ -42,6 +45,81 @@ def test_publishing_adds_a_row_and_nudges_the_relay_once_it_is_committed() -> No
     assert stored.uid.startswith("evt_")
     assert (stored.type, stored.subject, stored.operator_id) == (HEARD, "thi_1", OPERATOR_ID)
     assert (stored.data, stored.occurred_at, stored.relayed_at) == ({"status": "DONE"}, NOW, None)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("event_type", [HEARD, "thing.ignored"])
+def test_many_at_once_are_the_same_events_as_one_by_one_and_one_nudge(event_type: str) -> None:
+    """2001: more than go into one statement."""
+    actor = replace(Actor.system("x"), request_id="req-1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
+    data = {"status": "开户 'quoted\" \\ {a,NULL}", "list": [1, None, {"x": 1.5}]}
+    entries = [
+        services.Entry(subject=f"thi_{number}", operator_id=7 + number % 2, data=data if number % 3 else {})
+        for number in reversed(range(2001))
+    ]
+
+    @use_case
+    def one_by_one() -> list[OutboxEvent]:
+        return [
+            services.publish(
+                type=event_type,
+                operator_id=entry.operator_id,
+                subject=entry.subject,
+                data=entry.data,
+                now=NOW,
+                actor=actor,
+            )
+            for entry in entries
+        ]
+
+    returned = one_by_one()
+    broker.take_all("events")
+    services.publish_many(type=event_type, entries=entries, actor=actor, now=NOW)
+    assert broker.take_all("events") == ([Message("events.relay", {})] if event_type == HEARD else [])
+    stored = list(OutboxEvent.objects.order_by("id"))
+    singly, together = stored[:2001], stored[2001:]
+    assert [shown(event) for event in together] == [shown(event) for event in singly]
+    assert [event.subject for event in together] == [entry.subject for entry in entries]
+    assert len({event.uid for event in stored}) == 4002
+    assert {decode("evt", event.uid).version for event in stored} == {7}
+    assert [(event.pk, event.uid, shown(event)) for event in returned] == [
+        (event.pk, event.uid, shown(event)) for event in singly
+    ]
+
+
+def shown(event: OutboxEvent) -> dict[str, Any]:
+    """Everything but its two ids."""
+    hidden = ("id", "uid")
+    return {
+        f.attname: getattr(event, f.attname) for f in event._meta.concrete_fields if f.attname not in hidden
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_entries_are_no_news() -> None:
+    services.publish_many(type=HEARD, entries=[], actor=None, now=NOW)
+    assert OutboxEvent.objects.count() == 0
+    assert broker.take_all("events") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_publishing_returns_is_a_stored_row() -> None:
+    event = publish()
+    assert not event._state.adding
+    event.relayed_at = LATER
+    event.save(update_fields=["relayed_at"])
+    assert OutboxEvent.objects.get() == event
+    assert OutboxEvent.objects.get().relayed_at == LATER
+
+
+@pytest.mark.django_db
+def test_a_moment_without_a_time_zone_is_refused() -> None:
+    naive = NOW.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="time zone"):
+        services.publish(type=HEARD, operator_id=7, subject="thi_1", data={}, now=naive)
+    entries = [services.Entry(subject="thi_1", operator_id=7, data={})]
+    with pytest.raises(ValueError, match="time zone"):
+        services.publish_many(type=HEARD, entries=entries, actor=None, now=naive)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from apps.accounts.admin_base import TenantAdmin
 from apps.accounts.admin_display import TARGETS, change, moment, target_link, whole_id
+from apps.audit import selectors
 from apps.audit.models import AuditEvent
 from apps.core.actor import ActorKind
 
@@ -62,6 +63,7 @@ class AuditEventAdmin(TenantAdmin):
         ("actor_label", "actor_kind"),
         ("by", "ip"),
         ("reason", "request_of"),
+        "sealed",
         "before",
         "after",
     )
@@ -94,6 +96,11 @@ class AuditEventAdmin(TenantAdmin):
     @admin.display(description="Account")
     def by(self, event: AuditEvent) -> str:
         return whole_id(event.actor_id)
+
+    @admin.display(description="Seal")
+    def sealed(self, event: AuditEvent) -> str:
+        seal = selectors.get_seal(event=event)
+        return f"{seal.sequence} · {bytes(seal.hash).hex()[:12]}…" if seal else "not yet"
 
     @admin.display(description="Request")
     def request_of(self, event: AuditEvent) -> str:
