@@ -23,6 +23,11 @@ MASTER_SECRET = "only-for-tests-carrier-secret"
 REALNAME_TOKEN = "only-for-tests-realname-token"
 START_SECONDS = 20.0
 
+# One for all: making a client takes longer than a call. Nothing is kept open between calls.
+http = httpx2.Client(
+    trust_env=False, verify=False, limits=httpx2.Limits(max_keepalive_connections=0), timeout=30
+)
+
 
 def secret_for(app_key: str) -> str:
     """What a reseller signs its requests to the simulator with."""
@@ -82,15 +87,17 @@ def running_simulator(*, ledger: Path | None = None, port: int = 0, **knobs: Any
         stop_simulator(process)
 
 
-def set_knobs(base_url: str, **knobs: Any) -> dict[str, Any]:
-    reply = httpx2.put(f"{base_url}/_sim/knobs", json=knobs, trust_env=False)
+def set_knobs(base_url: str, *, carrier: str | None = None, **knobs: Any) -> dict[str, Any]:
+    """Of one carrier, or of all; returns every knob of those carriers."""
+    params = {"carrier": carrier} if carrier else {}
+    reply = http.put(f"{base_url}/_sim/knobs", params=params, json=knobs)
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
 
 
 def reset(base_url: str) -> None:
     """Empties ledger, lines, counters and knobs."""
-    assert httpx2.post(f"{base_url}/_sim/reset", trust_env=False).status_code == 204
+    assert http.post(f"{base_url}/_sim/reset").status_code == 204
 
 
 def read_ledger(base_url: str) -> list[dict[str, Any]]:
@@ -98,17 +105,15 @@ def read_ledger(base_url: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        page = httpx2.get(
-            f"{base_url}/_sim/ledger", params={"after": after, "limit": 10_000}, trust_env=False
-        ).json()
+        page = http.get(f"{base_url}/_sim/ledger", params={"after": after, "limit": 10_000}).json()
         entries += page["items"]
         after = page["next"]
     return entries
 
 
 def read_state(base_url: str) -> dict[str, Any]:
-    """Knobs, counters, number of entries and of lines by status."""
-    return dict(httpx2.get(f"{base_url}/_sim/state", trust_env=False).json())
+    """Counters, number of entries and of lines by status; the same and the knobs for each of `carriers`."""
+    return dict(http.get(f"{base_url}/_sim/state").json())
 
 
 def wait_for_result(base_url: str, reference: str, *, seconds: float = 10.0) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,20 +12,40 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from apps.carrier_sim import unicom
 from apps.carrier_sim.callbacks import Notifier
 from apps.carrier_sim.carrier import Carrier
+from apps.carrier_sim.dialect import Dialect
+from apps.carrier_sim.gateway import Gateway
 from apps.carrier_sim.ledger import Ledger
+from apps.carrier_sim.mobile import Mobile
 from apps.carrier_sim.panel import Panel
 from apps.carrier_sim.realname import RealName
+from apps.carrier_sim.telecom import Telecom
+from apps.carrier_sim.unicom import Unicom
 
 
 def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: str) -> Starlette:
     """The ASGI application; reads the ledger back and takes up the callbacks that an earlier process still
     owed.
     """
-    carrier = Carrier(Ledger(ledger_path))
-    realname = RealName(token=realname_token, counts=carrier.counts)
+    ledger = Ledger(ledger_path)
+    unicom = Unicom()
+    dialects: tuple[Dialect, ...] = (unicom, Mobile(), Telecom())
+    carriers = {
+        dialect.name: Carrier(
+            name=dialect.name, prefix=dialect.prefix, calls_back=dialect.calls_back, ledger=ledger
+        )
+        for dialect in dialects
+    }
+    notifier = Notifier(
+        ledger=ledger,
+        counts={name: carrier.counts for name, carrier in carriers.items()},
+        master_secret=master_secret,
+        speakers={unicom.name: unicom},
+    )
+    realname_counts: Counter[str] = Counter()
+    realname = RealName(token=realname_token, counts=realname_counts)
+    panel = Panel(carriers=carriers, ledger=ledger, notifier=notifier, realname_counts=realname_counts)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -32,12 +53,18 @@ def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: 
         yield
         await notifier.close()
 
-    notifier = Notifier(carrier=carrier, master_secret=master_secret, dialects={unicom.NAME: unicom.DIALECT})
-    panel = Panel(carrier=carrier, notifier=notifier)
-    gateway = unicom.Gateway(carrier=carrier, notifier=notifier, master_secret=master_secret)
+    def endpoint(dialect: Dialect) -> Callable[[Request], Awaitable[Response]]:
+        gateway = Gateway(
+            dialect=dialect,
+            carrier=carriers[dialect.name],
+            notifier=notifier,
+            master_secret=master_secret,
+        )
 
-    async def unicom_gateway(request: Request) -> Response:
-        return await gateway(request)
+        async def answer(request: Request) -> Response:
+            return await gateway(request)
+
+        return answer
 
     async def home(request: Request) -> Response:
         return RedirectResponse("/_sim/")
@@ -50,7 +77,10 @@ def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: 
         routes=[
             Route("/", home),
             Route("/healthz", healthz),
-            Route("/unicom/gateway", unicom_gateway, methods=["POST"]),
+            *(
+                Route(f"/{dialect.name}/{dialect.path}", endpoint(dialect), methods=["POST"])
+                for dialect in dialects
+            ),
             Route("/realname/authority", realname.authority, methods=["POST"]),
             Route("/realname/face", realname.face, methods=["POST"]),
             Route("/_sim/", panel.page),
@@ -58,6 +88,7 @@ def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: 
             Route("/_sim/knobs", panel.knobs, methods=["GET", "PUT"]),
             Route("/_sim/ledger", panel.ledger),
             Route("/_sim/lines", panel.lines),
+            Route("/_sim/drift", panel.drift, methods=["POST"]),
             Route("/_sim/reset", panel.reset, methods=["POST"]),
         ],
     )

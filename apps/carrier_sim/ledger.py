@@ -1,4 +1,7 @@
-"""What the carrier accepted: append-only, one JSON line per effect, never a name or an identity number.
+"""What the carriers accepted: append-only, one JSON line per effect, never a name or an identity number.
+
+Entries of all carriers stand in one file, numbered through; what changed in a line table behind the resellers' backs
+stands among them, so that a restart finds the same lines.
 
 Every line goes to the operating system in one unbuffered write before the caller hears "accepted", so that
 killing the process at any moment loses nothing that was promised. (A power cut may: nobody asks a mock for
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +23,7 @@ from typing import Any
 class Entry:
     """One accepted order. `result` is decided on acceptance and comes true at `finishes_at` (Unix seconds).
 
+    `change`: what the order puts in place of the old: kind of stop, ICCID, number or plan.
     `duplicate`: the same reference was accepted before (possible only while deduplication is off).
     """
 
@@ -32,6 +37,7 @@ class Entry:
     number: str
     iccid: str
     plan: str
+    change: str = ""
     result: str
     reason: str
     duplicate: bool
@@ -39,6 +45,11 @@ class Entry:
     callbacks: str
     tells_at: float
     notify_url: str
+
+
+def result_of(entry: Entry) -> str:
+    """DONE or REFUSED once the order is through, PENDING until then."""
+    return entry.result if time.time() >= entry.finishes_at else "PENDING"
 
 
 class LedgerBroken(Exception):
@@ -50,6 +61,8 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         self.entries: list[Entry] = []
+        # Everything that makes the line tables, in order: entries, and drifts as they were asked for.
+        self.history: list[Entry | dict[str, Any]] = []
         self.told: set[str] = set()
         self._path = path
         self._descriptor: int | None = None
@@ -74,10 +87,17 @@ class Ledger:
         os.truncate(path, whole)
 
     def _remember(self, record: dict[str, Any]) -> None:
-        if record.pop("kind") == "told":
-            self.told.add(record["order_no"])
-        else:
-            self.entries.append(Entry(**record))
+        match record.pop("kind"):
+            case "told":
+                self.told.add(record["order_no"])
+            case "drift":
+                self.history.append(record)
+            case "order":
+                entry = Entry(**record)
+                self.entries.append(entry)
+                self.history.append(entry)
+            case _:
+                raise ValueError("another kind of line")
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._descriptor is not None:
@@ -91,6 +111,10 @@ class Ledger:
         self._write({"kind": "order", **asdict(entry)})
         self.entries.append(entry)
 
+    def append_drift(self, drift: dict[str, Any]) -> None:
+        """A change of a line table that no order made."""
+        self._write({"kind": "drift", **drift})
+
     def mark_told(self, order_no: str) -> None:
         """The reseller has confirmed the callback, or we gave up: a restart does not send it again."""
         self._write({"kind": "told", "order_no": order_no})
@@ -102,6 +126,7 @@ class Ledger:
     def forget(self) -> None:
         """Empties memory and file. For tests between runs; a real carrier has no such button."""
         self.entries.clear()
+        self.history.clear()
         self.told.clear()
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)

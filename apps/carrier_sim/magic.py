@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Behaviour(StrEnum):
-    """What the carrier does with an order that names a SIM with a magic ICCID ending."""
+    """What the carrier does with an order that names a SIM or a number with a magic ending."""
 
     OK = "OK"
     REJECTED = "REJECTED"
@@ -16,6 +16,8 @@ class Behaviour(StrEnum):
     RATE_LIMITED_FIRST = "RATE_LIMITED_FIRST"
     LATE_CALLBACK = "LATE_CALLBACK"
     FORGED_CALLBACK_FIRST = "FORGED_CALLBACK_FIRST"
+    REFUSED_LATER = "REFUSED_LATER"
+    WRONG_ECHO = "WRONG_ECHO"
 
 
 # The last four characters of the ICCID.
@@ -28,6 +30,13 @@ ICCID_ENDINGS: dict[str, Behaviour] = {
     "9005": Behaviour.RATE_LIMITED_FIRST,
     "9006": Behaviour.LATE_CALLBACK,
     "9007": Behaviour.FORGED_CALLBACK_FIRST,
+}
+
+# The last six digits of the number: the same behaviours, and two more.
+NUMBER_ENDINGS: dict[str, Behaviour] = {
+    **{f"99{ending}": behaviour for ending, behaviour in ICCID_ENDINGS.items()},
+    "999008": Behaviour.REFUSED_LATER,
+    "999009": Behaviour.WRONG_ECHO,
 }
 
 # A plan code with this ending is one that the carrier no longer sells.
@@ -58,8 +67,11 @@ DOCUMENT_PREFIXES: dict[str, Person] = {
 }
 
 
-def behaviour_of(iccid: str) -> Behaviour | None:
-    return ICCID_ENDINGS.get(iccid[-4:])
+def behaviour_of(*, iccids: tuple[str, ...], numbers: tuple[str, ...]) -> Behaviour | None:
+    """Of the first that is magic; what an order brings in stands before what it finds."""
+    found = [ICCID_ENDINGS.get(iccid[-4:]) for iccid in iccids]
+    found += [NUMBER_ENDINGS.get(number[-6:]) for number in numbers]
+    return next((behaviour for behaviour in found if behaviour), None)
 
 
 def person_of(document_number: str) -> Person:

@@ -1,4 +1,4 @@
-"""Who may talk: secrets derived from one master secret, and signatures over the raw bytes."""
+"""Who may talk: secrets derived from one master secret, and what is signed over the raw bytes."""
 
 from __future__ import annotations
 

@@ -8,303 +8,234 @@ calls back later.
     {"app_key": "...", "serial": "...", "timestamp": 1795500000, "api": "line.open", "notify_url": "https://...",
      "data": {"number", "iccid", "imsi", "plan", "customer": {"name", "paper_type", "paper_no"}}}
 
-`line.close` takes {"number", "iccid", "reason"}, `order.query` takes {"order_serial"}. `serial` names the
-order for life: the same serial again is answered with the same order. Answers echo serial and number; the
-codes are in `CODES`.
+`serial` names the order for life: the same serial again is answered with the same order. All that changes a line takes
+number and iccid as they are, and: `line.stop` {"scope"}, `line.restore` {}, `line.card` {"new_iccid", "new_imsi"},
+`line.number` {"new_number"}, `line.plan` {"plan"}, `line.owner` {"customer"}, `line.close` {"reason"}. `order.query`
+takes {"order_serial"}, `line.list` {"after", "limit"}. Answers echo serial and number; the codes are in `CODES`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from apps.carrier_sim import signing
-from apps.carrier_sim.callbacks import Dialect, Notifier
-from apps.carrier_sim.carrier import (
-    ACTIVATE,
-    TERMINATE,
-    Answer,
-    Carrier,
-    Order,
-    ReferenceReused,
-    Refusal,
-    Refused,
-    result_of,
-)
-from apps.carrier_sim.ledger import Entry
+from apps.carrier_sim.dialect import SecretOf, choice, cursor_of, number_of, page_size, resale_number, text
+from apps.carrier_sim.ledger import Entry, result_of
+from apps.carrier_sim.lines import Line
+from apps.carrier_sim.orders import Call, LineState, Operation, Order, Problem, Refused, naming
 
-NAME = "unicom"
 TIMESTAMP_HEADER = "X-UC-Timestamp"
 SIGNATURE_HEADER = "X-UC-Signature"
-LARGEST_BODY = 64 * 1024
-HANG_SECONDS = 300
+TAKEN, TAKEN_BEFORE = "UC-0000", "UC-0001"
 
-ACCEPTED, ACCEPTED_BEFORE = "UC-0000", "UC-0001"
-BAD_SIGNATURE, STALE, MALFORMED, FIELD, SERIAL_REUSED = "UC-1002", "UC-1003", "UC-1004", "UC-1005", "UC-1006"
-PAPER_TYPE = "UC-2007"
-TOO_MANY, BUSY, SYSTEM = "UC-3001", "UC-3002", "UC-9001"
-
-# code: (HTTP status, message). 1xxx auth and format, 2xxx business, 3xxx busy, 9xxx system.
-CODES: dict[str, tuple[int, str]] = {
-    "UC-0000": (200, "accepted"),
-    "UC-0001": (200, "accepted before"),
-    "UC-1002": (401, "signature does not match"),
-    "UC-1003": (401, "timestamp too far off"),
-    "UC-1004": (400, "not a readable envelope"),
-    "UC-1005": (400, "field missing or malformed"),
-    "UC-1006": (400, "serial was used for another order"),
-    "UC-2001": (200, "plan is not on sale"),
-    "UC-2002": (200, "number is not in the resale ranges"),
-    "UC-2003": (200, "number is in service"),
-    "UC-2004": (200, "card cannot be used"),
-    "UC-2005": (200, "card is in service"),
-    "UC-2006": (200, "real-name data refused"),
-    "UC-2007": (200, "paper type is not accepted"),
-    "UC-2010": (200, "no such line of yours"),
-    "UC-2011": (200, "line is closed"),
-    "UC-2012": (200, "another order on this line is running"),
-    "UC-3001": (429, "too many calls"),
-    "UC-3002": (503, "busy, come again"),
-    "UC-9001": (500, "system error"),
+# code, HTTP status, message. 1xxx auth and format, 2xxx business, 3xxx busy, 9xxx system.
+CODES: dict[Problem, tuple[str, int, str]] = {
+    Problem.BAD_SIGNATURE: ("UC-1002", 401, "signature does not match"),
+    Problem.STALE: ("UC-1003", 401, "timestamp too far off"),
+    Problem.MALFORMED: ("UC-1004", 400, "not a readable envelope"),
+    Problem.FIELD: ("UC-1005", 400, "field missing or malformed"),
+    Problem.REFERENCE_REUSED: ("UC-1006", 400, "serial was used for another order"),
+    Problem.PLAN_INVALID: ("UC-2001", 200, "plan is not on sale"),
+    Problem.NUMBER_INVALID: ("UC-2002", 200, "number is not in the resale ranges"),
+    Problem.NUMBER_IN_USE: ("UC-2003", 200, "number is in service"),
+    Problem.SIM_INVALID: ("UC-2004", 200, "card cannot be used"),
+    Problem.SIM_IN_USE: ("UC-2005", 200, "card is in service"),
+    Problem.IDENTITY_REFUSED: ("UC-2006", 200, "real-name data refused"),
+    Problem.PAPER_TYPE: ("UC-2007", 200, "paper type is not accepted"),
+    Problem.LINE_NOT_FOUND: ("UC-2010", 200, "no such line of yours"),
+    Problem.LINE_CLOSED: ("UC-2011", 200, "line is closed"),
+    Problem.LINE_BUSY: ("UC-2012", 200, "another order on this line is running"),
+    Problem.LINE_ALREADY_SO: ("UC-2013", 200, "line is like that already"),
+    Problem.TOO_MANY: ("UC-3001", 429, "too many calls"),
+    Problem.BUSY: ("UC-3002", 503, "busy, come again"),
+    Problem.SYSTEM: ("UC-9001", 500, "system error"),
 }
-REFUSALS: dict[str, str] = {
-    Refusal.PLAN_INVALID: "UC-2001",
-    Refusal.NUMBER_INVALID: "UC-2002",
-    Refusal.NUMBER_IN_USE: "UC-2003",
-    Refusal.SIM_INVALID: "UC-2004",
-    Refusal.SIM_IN_USE: "UC-2005",
-    Refusal.IDENTITY_REFUSED: "UC-2006",
-    Refusal.LINE_NOT_FOUND: "UC-2010",
-    Refusal.LINE_CLOSED: "UC-2011",
-    Refusal.LINE_BUSY: "UC-2012",
+OPERATIONS = {
+    "line.open": Operation.ACTIVATE,
+    "line.stop": Operation.SUSPEND,
+    "line.restore": Operation.RESUME,
+    "line.card": Operation.CHANGE_SIM,
+    "line.number": Operation.CHANGE_NUMBER,
+    "line.plan": Operation.CHANGE_PLAN,
+    "line.owner": Operation.TRANSFER,
+    "line.close": Operation.TERMINATE,
 }
 PAPER_TYPES = frozenset({"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "B1"})
-CLOSE_REASONS = frozenset({"customer", "unpaid", "fraud", "authority"})
-
-_NUMBER = re.compile(r"1(?:70[4789]|71[0-9]|67[0-9])[0-9]{7}")
-_SHAPES = {
-    "app_key": re.compile(r"[A-Za-z0-9._-]{4,64}"),
-    "serial": re.compile(r"[A-Za-z0-9_-]{8,64}"),
-    "order_serial": re.compile(r"[A-Za-z0-9_-]{8,64}"),
-    "number": re.compile(r"1[0-9]{10}"),
-    "iccid": re.compile(r"[0-9A-Z]{19,20}"),
-    "imsi": re.compile(r"[0-9]{15}"),
-    "plan": re.compile(r"[A-Za-z0-9._-]{1,64}"),
-    "notify_url": re.compile(r"https?://[^\s]{1,500}"),
-    "name": re.compile(r"[^\x00-\x1f]{1,200}"),
-    "paper_no": re.compile(r"[A-Za-z0-9()-]{4,40}"),
+SCOPES = {"outgoing": "one_way", "all": "two_way"}
+CLOSE_REASONS = {"customer": "", "unpaid": "", "fraud": "", "authority": ""}
+STATES = {
+    LineState.IN_SERVICE: "running",
+    LineState.STOPPED_OUTGOING: "stopped-outgoing",
+    LineState.STOPPED: "stopped",
+    LineState.CLOSED: "closed",
 }
+RESULTS = {"PENDING": "WORKING", "DONE": "DONE", "REFUSED": "REFUSED"}
+
+_RESALE = re.compile(r"1(?:70[4789]|71[0-9]|67[0-9])[0-9]{7}")
 
 
-class _Refuse(Exception):
-    """Ends a call with a code of the dialect."""
+class Unicom:
+    """The carrier's side of it."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.code = code
-        self.detail = detail
+    name = "unicom"
+    prefix = "UN"
+    path = "gateway"
+    calls_back = True
+    answers_when_done = False
+    strange: tuple[tuple[bytes, bytes], ...] = (
+        (b'"DONE"', b'"SETTLED"'),
+        (b'"WORKING"', b'"SETTLED"'),
+        (b"UC-0000", b"UC-0777"),
+    )
 
+    def read(self, *, headers: Mapping[str, str], method: str, body: bytes, secret_of: SecretOf) -> Call:
+        envelope = self._open(headers, body, secret_of)
+        serial = text(envelope, "serial", "reference")
+        with naming(serial):
+            return self._call(envelope, serial)
 
-def callback_body(entry: Entry, *, event_id: str, result: str, reason: str) -> dict[str, Any]:
-    code = REFUSALS[reason] if reason else ""
-    return {
-        "event_id": event_id,
-        "app_key": entry.app_key,
-        "serial": entry.reference,
-        "order_no": entry.order_no,
-        "number": entry.number,
-        "result": result,
-        "reason_code": code,
-        "reason": CODES[code][1] if code else "",
-        "finished_at": datetime.fromtimestamp(entry.finishes_at, UTC).isoformat(timespec="milliseconds"),
-    }
+    def _call(self, envelope: dict[str, Any], serial: str) -> Call:
+        app_key, api, data = envelope["app_key"], envelope.get("api"), envelope.get("data")
+        if not isinstance(data, dict):
+            raise Refused(Problem.FIELD, "data")
+        if api == "order.query":
+            return Call(app_key=app_key, reference=serial, asked=text(data, "order_serial", "reference"))
+        if api == "line.list":
+            after = number_of(str(data.get("after") or ""))
+            return Call(app_key=app_key, reference=serial, after=after, limit=page_size(data.get("limit")))
+        if not isinstance(api, str) or api not in OPERATIONS:
+            raise Refused(Problem.FIELD, "api")
+        plan, change = self._contents(OPERATIONS[api], data)
+        order = Order(
+            app_key=app_key,
+            operation=OPERATIONS[api],
+            reference=serial,
+            number=resale_number(text(data, "number", "number"), _RESALE),
+            iccid=text(data, "iccid", "iccid"),
+            plan=plan,
+            change=change,
+            notify_url=text(envelope, "notify_url", "notify_url"),
+        )
+        return Call(app_key=app_key, reference=serial, order=order)
 
-
-DIALECT = Dialect(body=callback_body, timestamp_header=TIMESTAMP_HEADER, signature_header=SIGNATURE_HEADER)
-
-
-class Dropped(Response):
-    """No answer: a head that promises more than ever comes makes the server close the connection."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"64")]})
-
-
-async def _hang(request: Request) -> Response:
-    """Leaves the caller waiting until he has lost patience."""
-    try:
-        async with asyncio.timeout(HANG_SECONDS):
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-    except TimeoutError:
-        pass
-    return Dropped()
-
-
-class Gateway:
-    """The HTTP face: reads, checks, hands the order to the carrier, words the answer."""
-
-    def __init__(self, *, carrier: Carrier, notifier: Notifier, master_secret: str) -> None:
-        self._carrier = carrier
-        self._notifier = notifier
-        self._master_secret = master_secret
-
-    async def __call__(self, request: Request) -> Response:
-        carrier, counts = self._carrier, self._carrier.counts
-        counts["calls"] += 1
-        carrier.in_flight += 1
-        counts["most_in_flight"] = max(counts["most_in_flight"], carrier.in_flight)
-        serial = None
-        try:
-            envelope = self._open(request, await self._read(request))
-            serial = envelope["serial"]
-            if self._carrier.knobs.latency_ms:
-                await asyncio.sleep(self._carrier.knobs.latency_ms / 1000)
-            if envelope["api"] == "order.query":
-                return self._query(envelope)
-            return await self._order(request, envelope)
-        except _Refuse as refusal:
-            counts[f"answered {refusal.code}"] += 1
-            return _reply(refusal.code, serial=serial, detail=refusal.detail)
-        finally:
-            carrier.in_flight -= 1
-
-    async def _read(self, request: Request) -> bytes:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_BODY:
-                raise _Refuse(MALFORMED, "larger than 64 KiB")
-        return body
-
-    def _open(self, request: Request, body: bytes) -> dict[str, Any]:
+    def _open(self, headers: Mapping[str, str], body: bytes, secret_of: SecretOf) -> dict[str, Any]:
         try:
             envelope = json.loads(body)
         except (ValueError, RecursionError):
-            raise _Refuse(MALFORMED) from None
+            raise Refused(Problem.MALFORMED) from None
         if not isinstance(envelope, dict):
-            raise _Refuse(MALFORMED)
-        app_key = _text(envelope, "app_key")
-        timestamp = request.headers.get(TIMESTAMP_HEADER, "")
-        signature = request.headers.get(SIGNATURE_HEADER, "")
-        if not signing.is_signed(signing.secret_of(self._master_secret, app_key), timestamp, body, signature):
-            raise _Refuse(BAD_SIGNATURE)
-        if not signing.is_fresh(timestamp) or not hmac.compare_digest(
-            str(envelope.get("timestamp")), timestamp
-        ):
-            raise _Refuse(STALE)
-        _text(envelope, "serial")
-        if envelope.get("api") not in ("line.open", "line.close", "order.query"):
-            raise _Refuse(FIELD, "api")
-        if not isinstance(envelope.get("data"), dict):
-            raise _Refuse(FIELD, "data")
+            raise Refused(Problem.MALFORMED)
+        secret = secret_of(text(envelope, "app_key", "app_key"))
+        timestamp, signature = headers.get(TIMESTAMP_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
+        if not signing.is_signed(secret, timestamp, body, signature):
+            raise Refused(Problem.BAD_SIGNATURE)
+        stated = str(envelope.get("timestamp")).encode()
+        if not signing.is_fresh(timestamp) or not hmac.compare_digest(stated, timestamp.encode()):
+            raise Refused(Problem.STALE)
         return envelope
 
-    async def _order(self, request: Request, envelope: dict[str, Any]) -> Response:
-        order = self._understand(envelope)
-        counts = self._carrier.counts
-        fate = self._carrier.fate(app_key=order.app_key, reference=order.reference, iccid=order.iccid)
-        if fate is Answer.HANG_BEFORE:
-            counts["left hanging"] += 1
-            return await _hang(request)
-        if fate is Answer.RATE_LIMITED:
-            raise _Refuse(TOO_MANY)
-        if fate is Answer.BUSY:
-            raise _Refuse(BUSY)
-        try:
-            entry, is_new = self._carrier.place(order)
-        except Refused as refused:
-            raise _Refuse(REFUSALS[refused.reason]) from None
-        except ReferenceReused:
-            raise _Refuse(SERIAL_REUSED) from None
-        if is_new:
-            self._notifier.schedule(entry)
-        if fate is Answer.ERROR_500_AFTER:
-            raise _Refuse(SYSTEM)
-        if fate is Answer.HANG_AFTER:
-            counts["left hanging"] += 1
-            return await _hang(request)
-        if fate is Answer.RESET_AFTER:
-            counts["connection dropped"] += 1
-            return Dropped()
-        return _reply(
-            ACCEPTED if is_new else ACCEPTED_BEFORE,
-            serial=order.reference,
-            data={"order_no": entry.order_no, "number": entry.number},
-        )
+    def _contents(self, operation: Operation, data: dict[str, Any]) -> tuple[str, str]:
+        """Plan and change of the order; checks what else has to be there."""
+        match operation:
+            case Operation.ACTIVATE:
+                if data.get("imsi") is not None:
+                    text(data, "imsi", "imsi")
+                _check_customer(data)
+                return text(data, "plan", "plan"), ""
+            case Operation.SUSPEND:
+                return "", choice(data, "scope", SCOPES)
+            case Operation.CHANGE_SIM:
+                if data.get("new_imsi") is not None:
+                    text(data, "new_imsi", "imsi")
+                return "", text(data, "new_iccid", "iccid")
+            case Operation.CHANGE_NUMBER:
+                return "", resale_number(text(data, "new_number", "number"), _RESALE)
+            case Operation.CHANGE_PLAN:
+                return "", text(data, "plan", "plan")
+            case Operation.TRANSFER:
+                _check_customer(data)
+            case Operation.TERMINATE:
+                choice(data, "reason", CLOSE_REASONS)
+        return "", ""
 
-    def _understand(self, envelope: dict[str, Any]) -> Order:
-        data = envelope["data"]
-        number, iccid = _text(data, "number"), _text(data, "iccid")
-        plan = ""
-        if envelope["api"] == "line.open":
-            plan = _text(data, "plan")
-            if data.get("imsi") is not None:
-                _text(data, "imsi")
-            customer = data.get("customer")
-            if not isinstance(customer, dict):
-                raise _Refuse(FIELD, "customer")
-            _text(customer, "name")
-            _text(customer, "paper_no")
-            if customer.get("paper_type") not in PAPER_TYPES:
-                raise _Refuse(PAPER_TYPE)
-        elif data.get("reason") not in CLOSE_REASONS:
-            raise _Refuse(FIELD, "reason")
-        if not _NUMBER.fullmatch(number):
-            raise _Refuse(REFUSALS[Refusal.NUMBER_INVALID])
-        return Order(
-            dialect=NAME,
-            app_key=envelope["app_key"],
-            operation=ACTIVATE if envelope["api"] == "line.open" else TERMINATE,
-            reference=envelope["serial"],
-            number=number,
-            iccid=iccid,
-            plan=plan,
-            notify_url=_text(envelope, "notify_url"),
-        )
+    def taken(self, call: Call, entry: Entry, *, is_new: bool) -> Response:
+        data = {"order_no": entry.order_no, "number": entry.number}
+        return _reply(TAKEN if is_new else TAKEN_BEFORE, 200, "accepted", serial=call.reference, data=data)
 
-    def _query(self, envelope: dict[str, Any]) -> Response:
-        self._carrier.counts["queries"] += 1
-        wanted = _text(envelope["data"], "order_serial")
-        entry = self._carrier.find(app_key=envelope["app_key"], reference=wanted)
-        data: dict[str, Any] = {"order_serial": wanted, "state": "NONE"}
+    def problem(self, reference: str | None, problem: Problem, detail: str) -> Response:
+        code, status, message = CODES[problem]
+        message = f"{message}: {detail}" if detail else message
+        return _reply(code, status, message, serial=reference, data=None)
+
+    def found(self, call: Call, entry: Entry | None) -> Response:
+        data: dict[str, Any] = {"order_serial": call.asked, "state": "NONE"}
         if entry is not None:
             result = result_of(entry)
-            code = REFUSALS[entry.reason] if result == "REFUSED" else ""
             data |= {
-                "state": "WORKING" if result == "PENDING" else result,
+                "state": RESULTS[result],
                 "order_no": entry.order_no,
                 "number": entry.number,
-                "reason_code": code,
-                "reason": CODES[code][1] if code else "",
+                **_reason(entry.reason if result == "REFUSED" else ""),
             }
-        return _reply(ACCEPTED, serial=envelope["serial"], data=data)
+        return _reply(TAKEN, 200, "here it is", serial=call.reference, data=data)
+
+    def page(self, call: Call, lines: list[Line], after: str | None) -> Response:
+        rows = [
+            {"number": line.number, "iccid": line.iccid, "state": STATES[line.state], "plan": line.plan}
+            for line in lines
+        ]
+        data = {"lines": rows, "next": cursor_of(after)}
+        return _reply(TAKEN, 200, "here they are", serial=call.reference, data=data)
+
+    def callback(self, entry: Entry, *, event_id: str, result: str, reason: str, reference: str) -> bytes:
+        """What the reseller is told; `reference` is the order's, unless somebody lies."""
+        content = {
+            "event_id": event_id,
+            "app_key": entry.app_key,
+            "serial": reference,
+            "order_no": entry.order_no,
+            "number": entry.number,
+            "result": result,
+            **_reason(reason),
+            "finished_at": datetime.fromtimestamp(entry.finishes_at, UTC).isoformat(timespec="milliseconds"),
+        }
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def callback_headers(self, *, secret: str, timestamp: str, body: bytes) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json; charset=utf-8",
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: signing.sign(secret, timestamp, body),
+        }
 
 
-def _text(data: dict[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not _SHAPES[name].fullmatch(value):
-        raise _Refuse(FIELD, name)
-    return value
+def _check_customer(data: dict[str, Any]) -> None:
+    customer = data.get("customer")
+    if not isinstance(customer, dict):
+        raise Refused(Problem.FIELD, "customer")
+    text(customer, "name", "name")
+    text(customer, "paper_no", "document")
+    if customer.get("paper_type") not in PAPER_TYPES:
+        raise Refused(Problem.PAPER_TYPE)
+
+
+def _reason(reason: str) -> dict[str, str]:
+    if not reason:
+        return {"reason_code": "", "reason": ""}
+    code, _, message = CODES[Problem(reason)]
+    return {"reason_code": code, "reason": message}
 
 
 def _reply(
-    code: str, *, serial: str | None, data: dict[str, Any] | None = None, detail: str = ""
+    code: str, status: int, message: str, *, serial: str | None, data: dict[str, Any] | None
 ) -> Response:
-    status, message = CODES[code]
-    content = {
-        "code": code,
-        "message": f"{message}: {detail}" if detail else message,
-        "serial": serial,
-        "data": data,
-    }
+    content = {"code": code, "message": message, "serial": serial, "data": data}
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     return JSONResponse(content, status_code=status, headers=headers)

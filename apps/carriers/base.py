@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Protocol
 
 
@@ -30,42 +31,126 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActivateRequest:
-    """Open a line. `reference` is ours, 8 to 64 of [A-Za-z0-9_-], the same for the life of the job; `number` is E.164;
-    `request_id` is of the request that it all began with, so that the carrier's log and ours can be laid side by side.
+class LineRequest:
+    """An order on one line. `reference` is ours, 8 to 64 of [A-Za-z0-9_-], the same for the life of the job; `number`
+    (E.164) and `iccid` are what the line has before the order; `request_id` is of the request that it all began with,
+    so that the carrier's log and ours can be laid side by side.
     """
 
     reference: str
     number: str
     iccid: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivateRequest(LineRequest):
+    """Open a line for this holder. Document types are ours, the ten of the partner API."""
+
     imsi: str | None
     plan_code: str
     holder_name: str = field(repr=False)
     document_type: str
     document_number: str = field(repr=False)
-    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TerminateRequest:
+class SuspendRequest(LineRequest):
+    """Stop a line, or change how it is stopped: `one_way` cannot call, `two_way` cannot be called either."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequest(LineRequest):
+    """Put a suspended line back into service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSimRequest(LineRequest):
+    """Another card for the same number."""
+
+    new_iccid: str
+    new_imsi: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeNumberRequest(LineRequest):
+    """Another number on the same card; answers about this order still name the old one."""
+
+    new_number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePlanRequest(LineRequest):
+    """Another plan from now on; what is to happen next month is sent next month."""
+
+    plan_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRequest(LineRequest):
+    """Another holder for the same line."""
+
+    holder_name: str = field(repr=False)
+    document_type: str
+    document_number: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateRequest(LineRequest):
     """Close a line for good. `reason` is one of ours: user_request, arrears, fraud, regulator."""
 
-    reference: str
-    number: str
-    iccid: str
     reason: str
-    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRequest:
-    """What became of the order with this reference? With `number` given, an answer about another one is not
-    believed.
+    """What became of the order with this reference? With `number` given, the one that the order was sent with, an
+    answer about another one is not believed.
     """
 
     reference: str
     number: str | None = None
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesRequest:
+    """One page of the carrier's own view. `cursor` is empty, or `LinesPage.next` of the page before."""
+
+    cursor: str = ""
+    limit: int = 1000
+    request_id: str = ""
+
+
+class LineState(StrEnum):
+    """What a line is at the carrier."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED_ONE_WAY = "SUSPENDED_ONE_WAY"
+    SUSPENDED_TWO_WAY = "SUSPENDED_TWO_WAY"
+    TERMINATED = "TERMINATED"
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierLine:
+    """One line as the carrier has it: number in E.164, our plan code."""
+
+    number: str
+    iccid: str
+    state: LineState
+    plan_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinesPage:
+    """In an order of the carrier's; `next` is None on the last page. A line that is being opened is not in it yet; one
+    that an order is changing is in it as it was.
+    """
+
+    lines: tuple[CarrierLine, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +292,35 @@ class Adapter(ABC):
 
     @abstractmethod
     def activate(self, request: ActivateRequest) -> Accepted | Succeeded:
-        """Network. The same reference again is answered like the first time where the carrier deduplicates.
+        """Network. The same reference again is answered like the first time where the carrier deduplicates. So do the
+        other seven that change a line.
 
-        :raises CarrierError: one of the four.
+        :raises CarrierError: one of the four; `document_type_not_accepted_by_carrier` before anything is sent.
         """
+
+    @abstractmethod
+    def suspend(self, request: SuspendRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
+
+    @abstractmethod
+    def resume(self, request: ResumeRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
+
+    @abstractmethod
+    def change_sim(self, request: ChangeSimRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
+
+    @abstractmethod
+    def change_number(self, request: ChangeNumberRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
+
+    @abstractmethod
+    def change_plan(self, request: ChangePlanRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
+
+    @abstractmethod
+    def transfer(self, request: TransferRequest) -> Accepted | Succeeded:
+        """Network; as `activate`."""
 
     @abstractmethod
     def terminate(self, request: TerminateRequest) -> Accepted | Succeeded:
@@ -224,8 +334,15 @@ class Adapter(ABC):
         """
 
     @abstractmethod
+    def list_lines(self, request: LinesRequest) -> LinesPage:
+        """Network. One page of every line the carrier has under this account. Changes nothing.
+
+        :raises CarrierError: any but CarrierRejected; a page with one unreadable row is no page.
+        """
+
+    @abstractmethod
     def parse_callback(self, headers: Mapping[str, str], raw_body: bytes, now: datetime) -> CallbackMessage:
         """No network, no database: verifies and reads.
 
-        :raises CallbackForged: nothing in it may be believed.
+        :raises CallbackForged: nothing in it may be believed; always, where the carrier sends none.
         """

@@ -20,6 +20,7 @@ from apps.core.actor import Actor
 from apps.core.db import operation, violated_constraint
 from apps.core.errors import FieldError, NotFound
 from apps.core.public_ids import get_by_uid
+from apps.core.resealing import Batch, Columns, not_current, reseal
 from apps.core.sealing import seal, unseal
 from apps.operators.models import HostCarrier, VirtualOperator
 
@@ -282,3 +283,20 @@ def _record(
         reason=reason,
         now=now,
     )
+
+
+_SEALED: Columns = {
+    "secret_sealed": lambda row: row.secret_context(),
+    "callback_secret_sealed": lambda row: row.callback_secret_context(),
+}
+
+
+@operation
+def reseal_secrets(*, after: int, limit: int) -> Batch:
+    """The next connections' secrets under the current data key; see `resealing.reseal`."""
+    return reseal(model=CarrierConnection, columns=_SEALED, after=after, limit=limit)
+
+
+def count_secrets_to_move() -> int:
+    """How many connections hold secrets under another key than the current one."""
+    return CarrierConnection.objects.filter(not_current(_SEALED)).count()

@@ -6,88 +6,53 @@ Invented for this project together with the simulator's side of it; no real carr
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import hmac
 import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from apps.carriers import base
+from apps.carriers import answers, base
+from apps.carriers.answers import Meaning, agreed, busy, misconfigured, national, rejected
 from apps.core import clock
 
 TIMESTAMP_HEADER = "X-UC-Timestamp"
 SIGNATURE_HEADER = "X-UC-Signature"
 CALLBACK_TOLERANCE = timedelta(seconds=300)
-LONGEST_RETRY_AFTER = 3600.0
 
-
-class Kind(enum.Enum):
-    """What a documented code means for the next step."""
-
-    OK = enum.auto()
-    REJECTED = enum.auto()
-    MISCONFIGURED = enum.auto()
-    BUSY = enum.auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """One carrier code in our words; `statuses` are the HTTP statuses it is documented with."""
-
-    kind: Kind
-    statuses: frozenset[int]
-    code: str = ""
-    detail: str = ""
-
-
-_OK = frozenset({200})
-_AUTH = frozenset({400, 401, 403, 413})
-_BUSY = frozenset({429, 503})
-
-
-def _rejected(code: str, detail: str) -> Meaning:
-    return Meaning(Kind.REJECTED, _OK, code, detail)
-
-
-def _misconfigured(detail: str) -> Meaning:
-    return Meaning(Kind.MISCONFIGURED, _AUTH, base.CarrierMisconfigured.code, detail)
-
+_AUTH = (400, 401, 403, 413)
+_BUSY = (429, 503)
 
 # A code that is not here (UC-9001 "system error" among them), or comes with another HTTP status, proves
 # nothing.
 CODES: dict[str, Meaning] = {
-    "UC-0000": Meaning(Kind.OK, _OK),
-    "UC-0001": Meaning(Kind.OK, _OK),
-    "UC-1002": _misconfigured("the carrier does not recognise our signature"),
-    "UC-1003": _misconfigured("our clock and the carrier's are too far apart"),
-    "UC-1004": _misconfigured("the carrier could not read our request"),
-    "UC-1005": _misconfigured("the carrier misses a field or does not like its form"),
-    "UC-1006": _misconfigured("the carrier knows our reference for another order"),
-    "UC-2001": _rejected("carrier_plan_invalid", "The carrier does not sell this plan."),
-    "UC-2002": _rejected("carrier_number_invalid", "The carrier has not allocated this number to resale."),
-    "UC-2003": _rejected("carrier_number_in_use", "The number is in service at the carrier."),
-    "UC-2004": _rejected("carrier_sim_invalid", "The carrier cannot use this SIM."),
-    "UC-2005": _rejected("carrier_sim_in_use", "The SIM is in service at the carrier."),
-    "UC-2006": _rejected("carrier_identity_refused", "The carrier refused the real-name data."),
-    "UC-2007": _rejected(
-        "carrier_document_type_not_accepted", "The carrier does not take this kind of document."
-    ),
-    "UC-2010": _rejected("carrier_line_not_found", "The carrier knows no such line of ours."),
-    "UC-2011": _rejected("carrier_line_closed", "The line is closed at the carrier."),
-    "UC-2012": _rejected("carrier_line_busy", "The carrier is working on another order of this line."),
-    "UC-3001": Meaning(Kind.BUSY, _BUSY, base.CarrierUnavailable.code, "the carrier limits our calls"),
-    "UC-3002": Meaning(Kind.BUSY, _BUSY, base.CarrierUnavailable.code, "the carrier is busy"),
+    "UC-0000": agreed(200),
+    "UC-0001": agreed(200),
+    "UC-1002": misconfigured("the carrier does not recognise our signature", *_AUTH),
+    "UC-1003": misconfigured("our clock and the carrier's are too far apart", *_AUTH),
+    "UC-1004": misconfigured("the carrier could not read our request", *_AUTH),
+    "UC-1005": misconfigured("the carrier misses a field or does not like its form", *_AUTH),
+    "UC-1006": misconfigured("the carrier knows our reference for another order", *_AUTH),
+    "UC-2001": rejected("carrier_plan_invalid", 200),
+    "UC-2002": rejected("carrier_number_invalid", 200),
+    "UC-2003": rejected("carrier_number_in_use", 200),
+    "UC-2004": rejected("carrier_sim_invalid", 200),
+    "UC-2005": rejected("carrier_sim_in_use", 200),
+    "UC-2006": rejected("carrier_identity_refused", 200),
+    "UC-2007": rejected(answers.DOCUMENT_TYPE_NOT_ACCEPTED, 200),
+    "UC-2010": rejected("carrier_line_not_found", 200),
+    "UC-2011": rejected("carrier_line_closed", 200),
+    "UC-2012": rejected("carrier_line_busy", 200),
+    "UC-2013": rejected("carrier_line_already_so", 200),
+    "UC-3001": busy("the carrier limits our calls", *_BUSY),
+    "UC-3002": busy("the carrier is busy", *_BUSY),
 }
-# The carrier said no, with a code that its documents do not list.
-UNLISTED_REFUSAL = _rejected("carrier_rejected", "The carrier refused the order.")
 
-# Ours to the carrier's. Military documents are not in its list: they are refused before anything is sent.
-DOCUMENT_TYPES = {
+# Ours to the carrier's; None: it takes no such document.
+DOCUMENT_TYPES: dict[str, str | None] = {
     "resident_id": "P1",
     "temporary_resident_id": "P2",
     "household_register": "P3",
@@ -96,12 +61,17 @@ DOCUMENT_TYPES = {
     "hkmt_residence_permit": "P6",
     "foreign_permanent_resident": "P7",
     "passport": "P8",
+    "military_id": None,
     "uscc": "B1",
 }
 CLOSE_REASONS = {"user_request": "customer", "arrears": "unpaid", "fraud": "fraud", "regulator": "authority"}
-
-_E164 = re.compile(r"\+86(1[0-9]{10})")
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+STOP_SCOPES = {"one_way": "outgoing", "two_way": "all"}
+LINE_STATES = {
+    "running": base.LineState.ACTIVE,
+    "stopped-outgoing": base.LineState.SUSPENDED_ONE_WAY,
+    "stopped": base.LineState.SUSPENDED_TWO_WAY,
+    "closed": base.LineState.TERMINATED,
+}
 
 
 def sign(*, secret: str, timestamp: str, body: bytes) -> str:
@@ -116,53 +86,74 @@ class UnicomAdapter(base.Adapter):
 
     def activate(self, request: base.ActivateRequest) -> base.Accepted:
         """Sends `line.open`; a known reference is answered with its first order."""
-        paper_type = DOCUMENT_TYPES.get(request.document_type)
-        if paper_type is None:
-            meaning = CODES["UC-2007"]
-            raise base.CarrierRejected(meaning.code, meaning.detail)
-        data = {
-            "number": _national(request.number),
-            "iccid": request.iccid,
-            "imsi": request.imsi,
-            "plan": request.plan_code,
-            "customer": {
-                "name": request.holder_name,
-                "paper_type": paper_type,
-                "paper_no": request.document_number,
-            },
-        }
-        return self._order("line.open", request.reference, data, request.request_id)
+        more = {"imsi": request.imsi, "plan": request.plan_code, "customer": _customer(request)}
+        return self._order("line.open", request, more)
+
+    def suspend(self, request: base.SuspendRequest) -> base.Accepted:
+        """Sends `line.stop`."""
+        return self._order("line.stop", request, {"scope": answers.word(STOP_SCOPES, request.kind)})
+
+    def resume(self, request: base.ResumeRequest) -> base.Accepted:
+        """Sends `line.restore`."""
+        return self._order("line.restore", request, {})
+
+    def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted:
+        """Sends `line.card`."""
+        return self._order(
+            "line.card", request, {"new_iccid": request.new_iccid, "new_imsi": request.new_imsi}
+        )
+
+    def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted:
+        """Sends `line.number`."""
+        return self._order("line.number", request, {"new_number": national(request.new_number)})
+
+    def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted:
+        """Sends `line.plan`."""
+        return self._order("line.plan", request, {"plan": request.plan_code})
+
+    def transfer(self, request: base.TransferRequest) -> base.Accepted:
+        """Sends `line.owner`."""
+        return self._order("line.owner", request, {"customer": _customer(request)})
 
     def terminate(self, request: base.TerminateRequest) -> base.Accepted:
         """Sends `line.close`."""
-        reason = CLOSE_REASONS.get(request.reason)
-        if reason is None:
-            raise base.CarrierMisconfigured("this reason for closing a line has no word in the dialect")
-        data = {"number": _national(request.number), "iccid": request.iccid, "reason": reason}
-        return self._order("line.close", request.reference, data, request.request_id)
+        return self._order("line.close", request, {"reason": answers.word(CLOSE_REASONS, request.reason)})
 
     def query(self, request: base.QueryRequest) -> base.Outcome:
         """Sends `order.query` under a serial of its own."""
-        try:
-            serial = f"q{secrets.token_hex(12)}"
-            data = self._call("order.query", serial, {"order_serial": request.reference}, request.request_id)
-        except base.CarrierRejected as error:
-            raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
+        data = self._ask("order.query", {"order_serial": request.reference}, request.request_id)
         if data.get("order_serial") != request.reference:
             raise base.OutcomeUnknown("the answer speaks of another order")
         state = data.get("state")
         if state == "NONE":
             return base.NotFound()
-        if request.number is not None and data.get("number") != _national(request.number):
+        if request.number is not None and data.get("number") != national(request.number):
             raise base.OutcomeUnknown("the answer speaks of another number")
-        order_no = _order_no(data)
-        if state == "WORKING":
-            return base.InProgress(order_no)
-        if state == "DONE":
-            return base.Succeeded(order_no)
-        if state == "REFUSED":
-            return _refusal(data, order_no)
+        order_no = answers.order_no(data.get("order_no"))
+        match state:
+            case "WORKING":
+                return base.InProgress(order_no)
+            case "DONE":
+                return base.Succeeded(order_no)
+            case "REFUSED":
+                return answers.refusal(CODES, data.get("reason_code"), order_no=order_no)
         raise base.OutcomeUnknown("the answer names a state that is not documented")
+
+    def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
+        """Sends `line.list`; rows come as objects."""
+        asked = {"after": request.cursor or None, "limit": request.limit}
+        data = self._ask("line.list", asked, request.request_id)
+        lines = data.get("lines")
+        if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+            raise base.OutcomeUnknown("the answer has no lines")
+        return answers.lines_page(
+            request,
+            rows=[
+                (line.get("number"), line.get("iccid"), line.get("state"), line.get("plan")) for line in lines
+            ],
+            states=LINE_STATES,
+            after=data.get("next"),
+        )
 
     def parse_callback(
         self, headers: Mapping[str, str], raw_body: bytes, now: datetime
@@ -179,36 +170,44 @@ class UnicomAdapter(base.Adapter):
         if abs(now - datetime.fromtimestamp(int(timestamp), UTC)) > CALLBACK_TOLERANCE:
             raise base.CallbackForged("the timestamp is too far from our clock")
         try:
-            body = _object(raw_body)
+            body = answers.json_object(raw_body)
             if body["app_key"] != self.account.app_key:
                 raise base.CallbackForged("it is addressed to another reseller")
-            order_no = _order_no(body)
+            order_no = answers.order_no(body["order_no"])
             outcome: base.Succeeded | base.Rejected
             if body["result"] == "DONE":
                 outcome = base.Succeeded(order_no)
             elif body["result"] == "REFUSED":
-                outcome = _refusal(body, order_no)
+                outcome = answers.refusal(CODES, body.get("reason_code"), order_no=order_no)
             else:
                 raise base.CallbackMalformed("the result is not documented")
             occurred_at = datetime.fromisoformat(body["finished_at"])
-            if occurred_at.tzinfo is None:
-                raise base.CallbackMalformed("the time has no zone")
+            event_id, serial = body["event_id"], body["serial"]
+            if occurred_at.tzinfo is None or not answers.is_token(event_id) or not answers.is_token(serial):
+                raise base.CallbackMalformed("the time has no zone, or an id another form")
             return base.CallbackMessage(
-                event_id=_token(body["event_id"]),
-                reference=_token(body["serial"]),
+                event_id=event_id,
+                reference=serial,
                 carrier_reference=order_no,
                 outcome=outcome,
-                number=_international(body["number"]),
+                number=answers.international(body["number"]),
                 occurred_at=occurred_at,
             )
         except (ValueError, TypeError, KeyError, base.OutcomeUnknown):
             raise base.CallbackMalformed("signed, but not in the documented form") from None
 
-    def _order(self, api: str, reference: str, data: dict[str, Any], request_id: str) -> base.Accepted:
-        answer = self._call(api, reference, data, request_id)
+    def _order(self, api: str, request: base.LineRequest, more: dict[str, Any]) -> base.Accepted:
+        data = {"number": national(request.number), "iccid": request.iccid, **more}
+        answer = self._call(api, request.reference, data, request.request_id)
         if answer.get("number") != data["number"]:
             raise base.OutcomeUnknown("the answer speaks of another number")
-        return base.Accepted(_order_no(answer))
+        return base.Accepted(answers.order_no(answer.get("order_no")))
+
+    def _ask(self, api: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
+        try:
+            return self._call(api, f"q{secrets.token_hex(12)}", data, request_id)
+        except base.CarrierRejected as error:
+            raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
 
     def _call(self, api: str, serial: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
         # Read when it is sent and not when the job was claimed: the carrier compares it with its own clock.
@@ -239,81 +238,25 @@ def read_reply(reply: base.Reply, *, serial: str) -> dict[str, Any]:
     :raises CarrierError: by the documented code and its HTTP status; `OutcomeUnknown` for whatever is not
     documented.
     """
-    content_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json" or "content-encoding" in reply.headers:
-        raise base.OutcomeUnknown(f"HTTP {reply.status} without readable JSON")
-    answer = _object(reply.body)
+    answer = answers.json_reply(reply)
     code = answer.get("code")
-    meaning = CODES.get(code) if isinstance(code, str) else None
-    if meaning is None or reply.status not in meaning.statuses:
-        raise base.OutcomeUnknown(f"HTTP {reply.status} with a code that is not documented for it")
-    # Before a request is authenticated and read, its serial is not known: only then may the echo be missing.
-    echoed = answer.get("serial")
-    if echoed != serial and not (echoed is None and meaning.kind in (Kind.MISCONFIGURED, Kind.BUSY)):
-        raise base.OutcomeUnknown("the answer echoes another reference")
-    match meaning.kind:
-        case Kind.REJECTED:
-            raise base.CarrierRejected(meaning.code, meaning.detail, carrier_code=str(code))
-        case Kind.MISCONFIGURED:
-            raise base.CarrierMisconfigured(f"{code}: {meaning.detail}")
-        case Kind.BUSY:
-            raise base.CarrierUnavailable(
-                f"{code}: {meaning.detail}", retry_after=_retry_after(reply.headers)
-            )
+    answers.check(
+        CODES.get(code) if isinstance(code, str) else None,
+        status=reply.status,
+        code=str(code),
+        echoed=answer.get("serial"),
+        reference=serial,
+        retry_after=reply.headers.get("retry-after"),
+    )
     data = answer.get("data")
     if not isinstance(data, dict):
         raise base.OutcomeUnknown("the answer has no data")
     return data
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise base.OutcomeUnknown("the answer is not JSON") from None
-    if not isinstance(value, dict):
-        raise base.OutcomeUnknown("the answer is JSON, but not an object")
-    return value
-
-
-def _refusal(data: Mapping[str, Any], order_no: str) -> base.Rejected:
-    code = data.get("reason_code")
-    meaning = CODES.get(code) if isinstance(code, str) else None
-    if meaning is None or meaning.kind is not Kind.REJECTED:
-        meaning = UNLISTED_REFUSAL
-    carrier_code = code if isinstance(code, str) and _TOKEN.fullmatch(code) else ""
-    return base.Rejected(meaning.code, meaning.detail, carrier_code=carrier_code, carrier_reference=order_no)
-
-
-def _order_no(data: Mapping[str, Any]) -> str:
-    order_no = data.get("order_no")
-    if not isinstance(order_no, str) or not _TOKEN.fullmatch(order_no):
-        raise base.OutcomeUnknown("the answer has no order number")
-    return order_no
-
-
-def _token(value: Any) -> str:
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise ValueError("not a token")
-    return value
-
-
-def _national(number: str) -> str:
-    matched = _E164.fullmatch(number)
-    if matched is None:
-        raise base.CarrierMisconfigured("the number is not a mainland mobile number in E.164")
-    return matched[1]
-
-
-def _international(number: Any) -> str:
-    if not isinstance(number, str) or not re.fullmatch(r"1[0-9]{10}", number):
-        raise ValueError("not a mobile number")
-    return f"+86{number}"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Whole seconds, as the carrier documents it; never more than an hour."""
-    value = headers.get("retry-after", "")
-    if not re.fullmatch(r"[0-9]{1,9}", value):
-        return None
-    return min(float(value), LONGEST_RETRY_AFTER)
+def _customer(request: base.ActivateRequest | base.TransferRequest) -> dict[str, str]:
+    return {
+        "name": request.holder_name,
+        "paper_type": answers.document_type(DOCUMENT_TYPES, request.document_type),
+        "paper_no": request.document_number,
+    }
