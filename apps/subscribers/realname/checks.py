@@ -74,10 +74,9 @@ def dealer_allowed(subject: Subject, providers: Providers) -> tuple[CheckOutcome
 
 
 def document_type(subject: Subject, providers: Providers) -> tuple[CheckOutcome, str, str]:
-    """The type is accepted by policy today."""
-    if (
-        subject.document_type in subject.rules.accepted_document_types
-        and subject.document_type in documents.PARSERS
+    """The type is accepted by policy today, in this channel."""
+    if documents.accepts(
+        subject.rules.accepted_document_types, DocumentType(subject.document_type), channel=subject.channel
     ):
         return _PASSED
     return CheckOutcome.FAIL, "document_type_not_accepted", ""
@@ -102,8 +101,11 @@ def document_validity(subject: Subject, providers: Providers) -> tuple[CheckOutc
 
 
 def minimum_age(subject: Subject, providers: Providers) -> tuple[CheckOutcome, str, str]:
-    """Old enough today."""
-    if documents.age_on(_parse(subject).birth_date, subject.today) < subject.rules.minimum_age:
+    """Old enough today; where the number does not tell, a person looks at the document."""
+    born = _parse(subject).birth_date
+    if born is None:
+        return CheckOutcome.REVIEW, "age_unknown", ""
+    if documents.age_on(born, subject.today) < subject.rules.minimum_age:
         return CheckOutcome.FAIL, "subscriber_under_age", ""
     return _PASSED
 
@@ -194,5 +196,6 @@ def _name(check: Check) -> str:
 
 def _parse(subject: Subject) -> documents.ParsedNumber:
     # What is stored is the normal form already: the old 15 digits were a matter of registration.
-    parser = documents.PARSERS[DocumentType(subject.document_type)]
-    return parser(subject.document_number, today=subject.today, accept_fifteen=False)
+    return documents.parse(
+        type=DocumentType(subject.document_type), number=subject.document_number, today=subject.today
+    )

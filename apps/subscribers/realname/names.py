@@ -5,6 +5,7 @@ A name is stored as it was given and compared in its normal form.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -15,10 +16,25 @@ MIDDLE_DOT = "\u00b7"
 
 # What keyboards and other systems write instead of U+00B7.
 _DOTS = dict.fromkeys(
-    map(ord, "\u2022\u2027\u2219\u22c5\u30fb\uff65\u0387\u16eb\u2e31\u2e33\u25cf"), MIDDLE_DOT
+    map(
+        ord,
+        "\u0387\u1427\u16eb\u2022\u2024\u2027\u2219\u22c5\u25cf\u25e6\u26ab\u2981\u2e30\u2e31\u2e33"
+        "\u30fb\u318d\ua78f\ufe45\uff65\U00010101",
+    ),
+    MIDDLE_DOT,
 )
-_FULL_STOPS = dict.fromkeys(map(ord, "\ufe52\uff0e"), ".")
-_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\uff07"), "'")
+_FULL_STOPS = dict.fromkeys(map(ord, "\u3002\ufe52\uff0e\uff61"), ".")
+_APOSTROPHES = dict.fromkeys(map(ord, "\u0060\u00b4\u2018\u2019\u02b9\u02bb\u02bc\u2032\uff07"), "'")
+_HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-")
+# Latin letters from a Chinese keyboard.
+_FULL_WIDTH = {
+    first + letter: chr(plain + letter)
+    for first, plain in ((0xFF21, 65), (0xFF41, 97))
+    for letter in range(26)
+}
+_LOOK_ALIKES = _DOTS | _FULL_STOPS | _APOSTROPHES | _HYPHENS | _FULL_WIDTH
+# No script stacks so many marks on one letter; more hide what stands around them.
+_MOST_MARKS = 3
 _PUNCTUATION = frozenset(f"{MIDDLE_DOT}'-. ")
 # A zero in the tables of Unicode, a character in Chinese names (张〇).
 _IDEOGRAPHIC_ZERO = "\u3007"
@@ -45,25 +61,36 @@ def check(name: str) -> None:
     letters = [character for character in plain if character not in _PUNCTUATION]
     if not all(map(_is_letter, letters)):
         raise NameFault("name_characters", "The name holds characters that no name has.")
-    if len([character for character in letters if not unicodedata.category(character).startswith("M")]) < 2:
+    if sum(not _is_mark(character) for character in letters) < 2:
         raise NameFault("name_length", "A name has at least two letters.")
-    if plain[0] in _PUNCTUATION or plain[-1] in f"{MIDDLE_DOT}'-" or MIDDLE_DOT * 2 in plain:
+    if any(len(list(run)) > _MOST_MARKS for marks, run in itertools.groupby(plain, _is_mark) if marks):
+        raise NameFault("name_characters", "The name stacks marks on a letter.")
+    if (
+        _is_mark(plain[0])
+        or plain[0] in _PUNCTUATION
+        or plain[-1] in f"{MIDDLE_DOT}'-"
+        or MIDDLE_DOT * 2 in plain
+    ):
         raise NameFault("name_form", "A name begins and ends with a letter and has no two dots in a row.")
 
 
 def canonical(name: str) -> str:
-    """One spelling for providers and carriers: NFC, one kind of middle dot and apostrophe, no stray spaces."""
-    plain = unicodedata.normalize("NFC", name).translate(_DOTS).translate(_FULL_STOPS).translate(_APOSTROPHES)
+    """One spelling for providers and carriers: NFC, one kind of dot, hyphen and apostrophe, no stray spaces."""
+    plain = unicodedata.normalize("NFC", name).translate(_LOOK_ALIKES)
     plain = _SPACES.sub(" ", plain).strip()
     if _HAN.search(plain):
         # Chinese names have neither blanks nor full stops: both are typed for the look or for want of the right key.
-        return plain.replace(" ", "").replace(".", MIDDLE_DOT)
-    return plain
+        plain = plain.replace(" ", "").replace(".", MIDDLE_DOT)
+    return unicodedata.normalize("NFC", plain)
 
 
 def same(one: str, other: str) -> bool:
     """Whether both are the same name: alike in canonical form, whatever the case of Latin letters."""
     return canonical(one).casefold() == canonical(other).casefold()
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
 
 
 def _is_letter(character: str) -> bool:
