@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+
+from apps.core.middleware import limit_of
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
@@ -24,7 +25,7 @@ def with_whole_bodies(application: Application) -> Application:
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower() and environ.get(
             "wsgi.input_terminated"
         ):
-            body = environ["wsgi.input"].read(settings.KAIHU_MAX_BODY_BYTES + 1)
+            body = environ["wsgi.input"].read(limit_of(environ.get("PATH_INFO", "")) + 1)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
         return application(environ, start_response)

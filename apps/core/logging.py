@@ -79,6 +79,8 @@ def configuration() -> dict[str, Any]:
             "django.request": {"level": "ERROR"},
             "django.server": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
+            # At DEBUG it tells what stands in the metadata of pictures.
+            "PIL": {"level": "WARNING"},
             "celery": {"level": "WARNING"},
             "oauth2_provider": {"level": "ERROR"},
             "oauthlib": {"level": "ERROR"},

@@ -18,11 +18,19 @@ _COULD_BE_IDENTITY = re.compile(r"\d{15}|\d{17}[\dXx]")
 # W3C Trace Context: version ff and ids of nothing but zeros are invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
+# Where files are sent rather than JSON.
+_UPLOADS = re.compile(r"/api/v1/subscribers/[^/]+/documents\Z")
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def is_api(request: HttpRequest) -> bool:
     return request.path.startswith(("/api/", "/oauth/", "/carrier/", "/.well-known/"))
+
+
+def limit_of(path: str) -> int:
+    """How many bytes of a body are read there."""
+    return settings.KAIHU_MAX_UPLOAD_BYTES if _UPLOADS.match(path) else settings.KAIHU_MAX_BODY_BYTES
 
 
 class RequestIdMiddleware:
@@ -59,10 +67,9 @@ class BodyLimitMiddleware:
             length = int(request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
             length = 0
-        if is_api(request) and length > settings.KAIHU_MAX_BODY_BYTES:
-            return plain_problem(
-                request, status=413, detail=f"At most {settings.KAIHU_MAX_BODY_BYTES} bytes."
-            )
+        most = limit_of(request.path)
+        if is_api(request) and length > most:
+            return plain_problem(request, status=413, detail=f"At most {most} bytes.")
         response = self.get_response(request)
         if is_api(request):
             response.setdefault("Cache-Control", "no-store")

@@ -30,6 +30,8 @@ class PolicyKey(StrEnum):
     VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
     ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
     FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
+    CONSENT_REQUIRED = "realname.consent_required"
+    REVEALS_PER_HOUR = "identity.reveals_per_hour"
     HELD_ORDER_HOURS = "provisioning.held_order_hours"
     JOB_MAX_ATTEMPTS = "provisioning.job_max_attempts"
     JOB_PATIENCE_HOURS = "provisioning.job_patience_hours"
@@ -45,11 +47,12 @@ NumberKey = Literal[
     PolicyKey.MINIMUM_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
+    PolicyKey.REVEALS_PER_HOUR,
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
     PolicyKey.JOB_PATIENCE_HOURS,
 ]
-FlagKey = Literal[PolicyKey.FACE_EVIDENCE_REQUIRED]
+FlagKey = Literal[PolicyKey.CONSENT_REQUIRED, PolicyKey.FACE_EVIDENCE_REQUIRED]
 CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
 
 
@@ -104,6 +107,9 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
     PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
+    PolicyKey.CONSENT_REQUIRED: Flag(),
+    # People in clear, by one member of staff.
+    PolicyKey.REVEALS_PER_HOUR: WholeNumber(1, 10_000),
     PolicyKey.HELD_ORDER_HOURS: WholeNumber(1, 24 * 90),
     # Sends that nobody knows the outcome of.
     PolicyKey.JOB_MAX_ATTEMPTS: WholeNumber(1, 100),

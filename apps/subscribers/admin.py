@@ -13,6 +13,7 @@ from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, m
 from apps.core.actor import Actor
 from apps.subscribers import services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.services.retention import HOLD
 from apps.subscribers.services.reveal import REVEAL
 from apps.subscribers.services.review import REVIEW
 from apps.subscribers.states import VerificationStatus
@@ -53,6 +54,46 @@ def steps_of(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]
         )
 
 
+def holds_of(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    for hold in row.legal_holds.order_by("-id"):
+        yield hold.reason, moment(hold.placed_at), moment(hold.lifted_at)
+
+
+def consents_of(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    for consent in row.consents.order_by("-id"):
+        yield (
+            code(consent.purpose),
+            consent.text_version,
+            consent.get_channel_display(),
+            moment(consent.given_at),
+            moment(consent.withdrawn_at),
+        )
+
+
+def _show_images(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> Shown:
+    shown = services.reveal_images(actor=actor, subscriber_uid=row.uid, reason=reason, now=now)
+    kinds = "\n".join(image.kind for image in shown) or "There is no picture."
+    return Shown("Pictures", kinds, tuple(image.jpeg for image in shown))
+
+
+def _hold(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> str:
+    services.place_legal_hold(actor=actor, subscriber_uid=row.uid, reason=reason, now=now)
+    return "Nothing of this person is erased until the hold is lifted."
+
+
+def _lift(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> str:
+    services.lift_legal_holds(actor=actor, subscriber_uid=row.uid, reason=reason, now=now)
+    return "There is no legal hold on this person any more."
+
+
+def _is_kept(row: Subscriber) -> bool:
+    return row.erased_at is None
+
+
+def _is_held(row: Subscriber) -> bool:
+    return row.legal_holds.filter(lifted_at=None).exists()
+
+
 class PersonAdmin(TenantAdmin):
     """Names and numbers cannot be searched: they are sealed, and a search would end up in logs and histories."""
 
@@ -81,8 +122,26 @@ class SubscriberAdmin(PersonAdmin):
             "Nobody has asked for a real-name check yet; no line can be opened.",
         ),
         Panel("Documents", ("Number", "Type", "Valid from", "Valid until", "Country"), documents_of, "None."),
+        Panel(
+            "Consents", ("Purpose", "Text", "Channel", "Given", "Withdrawn"), consents_of, "None recorded."
+        ),
+        Panel("Legal holds", ("Why", "Placed", "Lifted"), holds_of, "None: erased when its time is up."),
     )
     trail = "subscriber"
+    buttons = (
+        Button(
+            "images",
+            "Show pictures",
+            right=REVEAL,
+            call=_show_images,
+            shown=_is_kept,
+            asks_reason=True,
+            dangerous=True,
+            hint="Marked with your name, your reason and the date. Who looked, and why, stays in the audit trail.",
+        ),
+        Button("hold", "Place a legal hold", right=HOLD, call=_hold, shown=_is_kept, asks_reason=True),
+        Button("lift", "Lift all legal holds", right=HOLD, call=_lift, shown=_is_held, asks_reason=True),
+    )
 
     @admin.display(description="Name")
     def name(self, row: Subscriber) -> str:

@@ -101,3 +101,41 @@ class IdentityExpired(RuleViolation):
 
     code = "identity_expired"
     detail = "The verification of the subscriber's identity has expired."
+
+
+class ConsentMissing(RuleViolation):
+    """The operator's policy `realname.consent_required` wants the person's consent to be recorded."""
+
+    code = "consent_missing"
+    detail = "This operator's policy wants the person's consent for the purpose real_name."
+
+
+class ImageTooLarge(RuleViolation):
+    code = "image_too_large"
+    detail = "An image has at most 5 MB and 30 million pixels."
+
+
+class ImageTypeNotAccepted(RuleViolation):
+    """By its content, whatever it is called."""
+
+    code = "image_type_not_accepted"
+    detail = "An image is a JPEG or PNG file."
+
+
+class ImageUnreadable(RuleViolation):
+    code = "image_unreadable"
+    detail = "The image is broken."
+
+
+class SubscriberErased(Conflict):
+    """The time to keep the person's data is over; they may register again."""
+
+    code = "subscriber_erased"
+    detail = "The data of this subscriber has been erased."
+
+
+class TooManyReveals(Forbidden):
+    """Policy `identity.reveals_per_hour`, of one member of staff."""
+
+    code = "too_many_reveals"
+    detail = "You have looked at too many identities; try again later."

@@ -6,6 +6,7 @@ What is in clear beside them is masked.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
@@ -18,7 +19,18 @@ from apps.core.public_ids import PublicIdField
 from apps.core.tenancy import TenantQuerySet
 from apps.operators.models import Dealer, VirtualOperator
 from apps.subscribers.realname.documents import DocumentType
-from apps.subscribers.states import VERIFICATION, Channel, CheckOutcome, SubscriberKind, VerificationStatus
+from apps.subscribers.states import (
+    VERIFICATION,
+    Channel,
+    CheckOutcome,
+    ConsentPurpose,
+    ImageKind,
+    SubscriberKind,
+    VerificationStatus,
+)
+
+# In the place of what was masked.
+TOMBSTONE = "***"
 
 
 class Subscriber(models.Model):
@@ -36,6 +48,10 @@ class Subscriber(models.Model):
     # "KIND:id" of whoever entered the person: the same may not decide a review.
     entered_by = models.CharField(max_length=80)
     created_at = models.DateTimeField()
+    # When a line of theirs last went to somebody else; what ended otherwise is known to lines.
+    handed_on_at = models.DateTimeField(null=True, blank=True)
+    # Since then a tombstone: who it was is known to nobody.
+    erased_at = models.DateTimeField(null=True, blank=True)
 
     objects = TenantQuerySet["Subscriber"].as_manager()
 
@@ -49,26 +65,73 @@ class Subscriber(models.Model):
             ),
             models.CheckConstraint(condition=Q(kind__in=SubscriberKind.values), name="subscriber_kind"),
             models.CheckConstraint(condition=Q(name_masked__contains="*"), name="subscriber_name_is_masked"),
+            models.CheckConstraint(
+                condition=Q(erased_at__isnull=True)
+                | Q(
+                    name_sealed=b"",
+                    name_masked=TOMBSTONE,
+                    address_sealed__isnull=True,
+                    contact_phone_sealed__isnull=True,
+                    external_id="",
+                ),
+                name="subscriber_erased_is_empty",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.uid} {self.name_masked}"
 
     def seal_name(self, name: str) -> None:
-        self.name_sealed = sealing.seal(name, context=self._context("name"))
+        self.name_sealed = sealing.seal(name, context=self.context("name"))
 
     def open_name(self) -> str:
         """The name in clear. :raises SealBroken: when the ciphertext is not this row's."""
-        return sealing.unseal(self.name_sealed, context=self._context("name"))
+        return sealing.unseal(self.name_sealed, context=self.context("name"))
 
     def seal_contact(self, *, address: str, contact_phone: str) -> None:
         """Empty texts are stored as nothing at all."""
-        self.address_sealed = sealing.seal(address, context=self._context("address")) if address else None
+        self.address_sealed = sealing.seal(address, context=self.context("address")) if address else None
         self.contact_phone_sealed = (
-            sealing.seal(contact_phone, context=self._context("contact_phone")) if contact_phone else None
+            sealing.seal(contact_phone, context=self.context("contact_phone")) if contact_phone else None
         )
 
-    def _context(self, column: str) -> str:
+    def open_address(self) -> str:
+        """Empty when there is none. :raises SealBroken: when the ciphertext is not this row's."""
+        return (
+            sealing.unseal(self.address_sealed, context=self.context("address"))
+            if self.address_sealed
+            else ""
+        )
+
+    def open_contact_phone(self) -> str:
+        """Empty when there is none. :raises SealBroken: when the ciphertext is not this row's."""
+        if not self.contact_phone_sealed:
+            return ""
+        return sealing.unseal(self.contact_phone_sealed, context=self.context("contact_phone"))
+
+    def note_handed_on(self, *, now: datetime) -> None:
+        self.handed_on_at = now
+        self.save(update_fields=["handed_on_at"])
+
+    def erase(self, *, now: datetime) -> None:
+        """Leaves a tombstone: ids and dates, nothing of the person."""
+        self.name_sealed = b""
+        self.name_masked = TOMBSTONE
+        self.address_sealed = self.contact_phone_sealed = None
+        self.external_id = ""
+        self.erased_at = now
+        self.save(
+            update_fields=[
+                "name_sealed",
+                "name_masked",
+                "address_sealed",
+                "contact_phone_sealed",
+                "external_id",
+                "erased_at",
+            ]
+        )
+
+    def context(self, column: str) -> str:
         return f"subscribers.subscriber.{column}:{self.operator_id}:{self.uid}"
 
 
@@ -82,7 +145,8 @@ class IdentityDocument(models.Model):
     number_sealed = models.BinaryField()
     number_masked = models.CharField(max_length=32)
     # Keyed HMAC over document family and number (PIPL art. 51): equal for the 15- and 18-digit forms of one number.
-    fingerprint = models.BinaryField(max_length=32)
+    # Behind the name of the key it was made with, when that lies in the table.
+    fingerprint = models.BinaryField(max_length=36)
     valid_from = models.DateField(null=True)
     # The last day printed on the document; NULL is long-term.
     valid_until = models.DateField(null=True)
@@ -118,6 +182,24 @@ class IdentityDocument(models.Model):
     def open_number(self) -> str:
         """The number in clear. :raises SealBroken: when the ciphertext is not this row's."""
         return sealing.unseal(self.number_sealed, context=self.number_context)
+
+    def erase(self) -> None:
+        """The fingerprint becomes a random one: it finds nobody, and the person may register again."""
+        self.number_sealed = b""
+        self.number_masked = TOMBSTONE
+        self.fingerprint = os.urandom(32)
+        self.valid_from = self.valid_until = None
+        self.issuing_country = ""
+        self.save(
+            update_fields=[
+                "number_sealed",
+                "number_masked",
+                "fingerprint",
+                "valid_from",
+                "valid_until",
+                "issuing_country",
+            ]
+        )
 
     @property
     def number_context(self) -> str:
@@ -224,6 +306,10 @@ class Verification(models.Model):
         """:raises InvalidTransition: unless PENDING."""
         self._leave(VerificationStatus.REVIEW)
 
+    def forget_evidence(self) -> None:
+        self.face_session = ""
+        self.save(update_fields=["face_session"])
+
     def expire(self) -> None:
         """:raises InvalidTransition: unless PASSED."""
         VERIFICATION.check(self.status, VerificationStatus.EXPIRED)
@@ -268,3 +354,127 @@ class VerificationCheck(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.outcome}"
+
+
+class IdentityImage(models.Model):
+    """A picture of a document or of the person. The file lies encrypted in the storage, its own key sealed here.
+
+    Without the key the file is noise, wherever copies of it are: taking the key away is what erases it.
+    """
+
+    uid = PublicIdField(prefix="img")
+    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
+    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="images")
+    kind = models.CharField(max_length=20, choices=ImageKind)
+    storage_name = models.CharField(max_length=64, unique=True)
+    key_sealed = models.BinaryField(null=True)
+    # Of the encrypted file, as proof of what was kept and destroyed.
+    sha256 = models.BinaryField(max_length=32)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    uploaded_by = models.CharField(max_length=80)
+    created_at = models.DateTimeField()
+    # The file is removed after the key.
+    file_removed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TenantQuerySet["IdentityImage"].as_manager()
+
+    class Meta:
+        verbose_name = "image"
+        indexes = [
+            models.Index(
+                fields=["id"],
+                condition=Q(key_sealed__isnull=True, file_removed_at__isnull=True),
+                name="identity_image_to_remove",
+            )
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=ImageKind.values), name="identity_image_kind"),
+            models.CheckConstraint(
+                condition=Q(file_removed_at__isnull=True) | Q(key_sealed__isnull=True),
+                name="identity_image_removed_has_no_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.uid} {self.kind}"
+
+    def erase(self) -> None:
+        self.key_sealed = None
+        self.save(update_fields=["key_sealed"])
+
+    def note_file_removed(self, *, now: datetime) -> None:
+        self.file_removed_at = now
+        self.save(update_fields=["file_removed_at"])
+
+    @property
+    def key_context(self) -> str:
+        return f"subscribers.identityimage.key:{self.operator_id}:{self.storage_name}"
+
+
+class Consent(models.Model):
+    """That a person agreed to one purpose, in the words of one version of the text (PIPL arts. 13 to 15)."""
+
+    uid = PublicIdField(prefix="cns")
+    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
+    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="consents")
+    purpose = models.CharField(max_length=16, choices=ConsentPurpose)
+    text_version = models.CharField(max_length=32)
+    channel = models.CharField(max_length=12, choices=Channel)
+    given_at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    recorded_by = models.CharField(max_length=80)
+
+    objects = TenantQuerySet["Consent"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscriber", "purpose"],
+                condition=Q(withdrawn_at__isnull=True),
+                name="consent_one_per_purpose",
+            ),
+            models.CheckConstraint(condition=Q(purpose__in=ConsentPurpose.values), name="consent_purpose"),
+            models.CheckConstraint(
+                condition=Q(withdrawn_at__isnull=True) | Q(withdrawn_at__gte=F("given_at")),
+                name="consent_withdrawn_after_given",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.text_version}"
+
+    def withdraw(self, *, now: datetime) -> None:
+        self.withdrawn_at = now
+        self.save(update_fields=["withdrawn_at"])
+
+
+class LegalHold(models.Model):
+    """Why a person's data must not be erased yet, whatever the clock says; any number of them at once."""
+
+    uid = PublicIdField(prefix="hld")
+    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
+    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="legal_holds")
+    reason = models.CharField(max_length=500)
+    placed_at = models.DateTimeField()
+    placed_by = models.CharField(max_length=80)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TenantQuerySet["LegalHold"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["subscriber"], condition=Q(lifted_at__isnull=True), name="legal_hold_open")
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(lifted_at__isnull=True) | Q(lifted_at__gte=F("placed_at")), name="legal_hold_term"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    def lift(self, *, now: datetime) -> None:
+        self.lifted_at = now
+        self.save(update_fields=["lifted_at"])

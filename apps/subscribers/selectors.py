@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Prefetch, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.public_ids import get_by_uid
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.models import IdentityDocument, LegalHold, Subscriber, Verification, VerificationCheck
 from apps.subscribers.states import CheckOutcome, Standing, VerificationStatus
+
+# KEY SHARE is what a foreign key takes: any number of orders at once, but no change of the fingerprint. The person
+# comes before the document, as for whoever erases both.
+_HOLDER = """
+WITH person AS MATERIALIZED (SELECT id FROM subscribers_subscriber WHERE id = %s FOR KEY SHARE)
+SELECT document.id, document.fingerprint
+FROM person JOIN subscribers_identitydocument AS document ON document.subscriber_id = person.id
+ORDER BY document.id DESC LIMIT 1 FOR KEY SHARE OF document
+"""
 
 
 def get_subscriber(*, actor: Actor, uid: str) -> Subscriber:
@@ -20,13 +30,13 @@ def get_subscriber(*, actor: Actor, uid: str) -> Subscriber:
 
 
 def list_subscribers(
-    *, actor: Actor, fingerprint: bytes | None = None, external_id: str | None = None
+    *, actor: Actor, fingerprints: Collection[bytes] | None = None, external_id: str | None = None
 ) -> QuerySet[Subscriber]:
-    """With their documents loaded; exact filters only, documents through the blind index."""
+    """With their documents loaded; exact filters only, documents through every blind index they may stand under."""
     found = _with_parts(Subscriber.objects.visible_to(actor))
-    if fingerprint is not None:
+    if fingerprints is not None:
         # The operator is named on the document as well: the index begins with it.
-        found = found.filter(documents__fingerprint=fingerprint, documents__operator_id=F("operator_id"))
+        found = found.filter(documents__fingerprint__in=fingerprints, documents__operator_id=F("operator_id"))
     if external_id is not None:
         found = found.filter(external_id=external_id)
     return found
@@ -78,17 +88,30 @@ def get_subscriber_id_of_verification(*, verification_uid: str) -> int | None:
 def get_holder_fingerprint(*, subscriber_id: int) -> bytes:
     """The fingerprint of the subscriber's latest document: what the five-cards limit counts.
 
+    It stays this one until the caller's transaction ends: a rotation of its key, which moves document and holder slots
+    together, waits.
+
     :raises IdentityDocument.DoesNotExist: for an id that is no subscriber's (each has a document).
     """
-    row = (
-        IdentityDocument.objects.filter(subscriber_id=subscriber_id)
-        .order_by("-id")
-        .values_list("fingerprint")
-        .first()
+    rows = IdentityDocument.objects.raw(_HOLDER, [subscriber_id])
+    for row in rows:
+        return bytes(row.fingerprint)
+    raise IdentityDocument.DoesNotExist
+
+
+def list_erasable(*, operator_id: int, before: datetime) -> QuerySet[Subscriber]:
+    """People whom no legal hold and nothing that this app knows keeps since that moment; lines know the rest."""
+    held = LegalHold.objects.filter(subscriber=OuterRef("pk"), lifted_at=None)
+    # Whoever was looked at since may have an order on its way.
+    verified = Verification.objects.filter(subscriber=OuterRef("pk"), created_at__gt=before)
+    return Subscriber.objects.filter(
+        ~Exists(held),
+        ~Exists(verified),
+        Q(handed_on_at=None) | Q(handed_on_at__lte=before),
+        operator_id=operator_id,
+        erased_at=None,
+        created_at__lte=before,
     )
-    if row is None:
-        raise IdentityDocument.DoesNotExist
-    return bytes(row[0])
 
 
 def has_due_verifications(*, now: datetime) -> bool:

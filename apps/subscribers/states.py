@@ -49,6 +49,23 @@ class Standing(models.TextChoices):
     EXPIRED = "EXPIRED"
 
 
+class ImageKind(models.TextChoices):
+    """What a picture shows."""
+
+    DOCUMENT_FRONT = "DOCUMENT_FRONT"
+    DOCUMENT_BACK = "DOCUMENT_BACK"
+    PERSON = "PERSON"
+    AUTHORISATION = "AUTHORISATION"
+
+
+class ConsentPurpose(models.TextChoices):
+    """What personal data may be processed for; each is agreed to by itself (PIPL arts. 14 and 29)."""
+
+    REAL_NAME = "REAL_NAME"
+    FACE_MATCH = "FACE_MATCH"
+    MARKETING = "MARKETING"
+
+
 # A verification is never reopened: whoever failed or expired starts a new one.
 VERIFICATION = StateMachine(
     "verification",

@@ -29,3 +29,11 @@ def expire_verifications(**_future: Any) -> None:
     actor = Actor.system("subscribers.expire_verifications")
     while services.expire_verifications(actor=actor, now=database_now()):
         pass
+
+
+@shared_task(name="subscribers.remove_erased_files")
+def remove_erased_files(**_future: Any) -> None:
+    """Deletes the files of erased images until none is left."""
+    actor = Actor.system("subscribers.remove_erased_files")
+    while services.remove_erased_files(actor=actor, now=database_now()):
+        pass

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.core import sealing
-from apps.core.sealing import SealBroken, blind_index, parse_key, parse_keys, seal, unseal
+from apps.core import keyring
+from apps.core.keyring import parse_key, parse_keys
+from apps.core.sealing import SealBroken, blind_index, blind_indexes, keyed_hash, seal, unseal
 from tests.architecture.source import ROOT
+
+# An unknown key is looked for in the table.
+pytestmark = pytest.mark.django_db
 
 CONTEXT = "subscribers.identitydocument.number:7:doc_01h455vb4pex5vsknk084sn02q"
 NUMBER = "110101190001010008"
@@ -131,6 +135,16 @@ def test_purpose_and_value_cannot_be_shifted_into_each_other() -> None:
     assert blind_index("1", purpose="document") != blind_index("document1", purpose="")
 
 
+def test_a_hash_for_days_is_keyed_and_has_no_name() -> None:
+    assert len(keyed_hash(NUMBER, purpose="p")) == 32
+    assert keyed_hash(NUMBER, purpose="p") == keyed_hash(NUMBER, purpose="p")
+    assert keyed_hash(NUMBER, purpose="p") != keyed_hash(NUMBER, purpose="q")
+
+
+def test_without_keys_in_the_table_there_is_one_index_to_search_by() -> None:
+    assert blind_indexes(NUMBER, purpose="p") == (blind_index(NUMBER, purpose="p"),)
+
+
 # --- Configuration --------------------------------------------------------------------------------------------------
 def test_keys_are_read_in_their_order() -> None:
     assert list(parse_keys(f"k2:{key(2)}, k1:{key(1)}")) == [b"k2\0\0", b"k1\0\0"]
@@ -193,5 +207,4 @@ def test_a_process_with_a_wrong_key_ends_with_one_line(name: str, value: str, sa
 
 
 def test_the_ciphers_of_a_configuration_are_made_once() -> None:
-    text = f"k9:{key(9)}"
-    assert sealing._ciphers(text) is sealing._ciphers(text)
+    assert keyring.ring() is keyring.ring()

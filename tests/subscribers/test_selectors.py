@@ -128,11 +128,11 @@ class TestScope:
         given_subscriber(operator=operator, now=now, external_id="c-2")
         fingerprint = bytes(IdentityDocument.objects.get(subscriber=wanted).fingerprint)
 
-        by_document = selectors.list_subscribers(actor=SYSTEM, fingerprint=fingerprint)
+        by_document = selectors.list_subscribers(actor=SYSTEM, fingerprints=[fingerprint])
         by_key = selectors.list_subscribers(actor=SYSTEM, external_id="c-1")
 
         assert [row.pk for row in by_document] == [row.pk for row in by_key] == [wanted.pk]
-        assert not selectors.list_subscribers(actor=SYSTEM, fingerprint=bytes(32))
+        assert not selectors.list_subscribers(actor=SYSTEM, fingerprints=[bytes(32)])
 
 
 def test_a_list_costs_the_same_whatever_its_length(
@@ -177,7 +177,7 @@ def test_a_search_by_document_uses_the_blind_index(operator: VirtualOperator, no
         cursor.execute(_MANY_MORE_DOCUMENTS)
         cursor.execute("ANALYZE subscribers_subscriber, subscribers_identitydocument")
 
-    plan = selectors.list_subscribers(actor=actor, fingerprint=bytes(32)).order_by("-uid")[:51].explain()
+    plan = selectors.list_subscribers(actor=actor, fingerprints=[bytes(32)]).order_by("-uid")[:51].explain()
 
     assert "identity_document_person" in plan
     assert "Seq Scan" not in plan

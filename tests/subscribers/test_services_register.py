@@ -268,15 +268,6 @@ def test_refusals_name_every_fault_and_write_nothing(
     assert _nothing_written()
 
 
-def test_a_type_of_policys_that_nobody_can_check_is_refused(operator: VirtualOperator, now: datetime) -> None:
-    given_policy(key=PolicyKey.ACCEPTED_DOCUMENT_TYPES, value=["passport"], now=now, operator=operator)
-
-    with refused(errors.DocumentTypeNotAccepted):
-        _register(operator, now, document=DocumentInput(type=DocumentType.PASSPORT, number="E12345678"))
-
-    assert _nothing_written()
-
-
 @pytest.mark.parametrize("hides", ["number", "lower-case number", "name", "somebody else's number"])
 def test_an_external_id_must_not_give_the_person_away(
     operator: VirtualOperator, now: datetime, hides: str

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
 from apps.core.api.formats import timestamp
 from apps.core.api.serializers import StrictSerializer
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification
-from apps.subscribers.realname import names
+from apps.subscribers.models import IdentityDocument, IdentityImage, Subscriber, Verification
+from apps.subscribers.realname import documents, names
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
+from apps.subscribers.services import ConsentInput
 from apps.subscribers.services.register import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
 from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
-from apps.subscribers.states import Channel, CheckOutcome, SubscriberKind, VerificationStatus
+from apps.subscribers.states import (
+    Channel,
+    CheckOutcome,
+    ConsentPurpose,
+    ImageKind,
+    SubscriberKind,
+    VerificationStatus,
+)
 
 KINDS = [kind.lower() for kind in SubscriberKind.values]
 DOCUMENT_TYPES = [member.value for member in DocumentType]
+CONSENT_PURPOSES = [purpose.lower() for purpose in ConsentPurpose.values]
+IMAGE_KINDS = [kind.lower() for kind in ImageKind.values]
 CHANNELS = [channel.lower() for channel in Channel.values]
 # The longest number of any type, with room for the blanks that people type.
 NUMBER_CHARACTERS = 40
@@ -24,7 +35,12 @@ NUMBER_CHARACTERS = 40
 
 class DocumentInputSerializer(StrictSerializer):
     type = serializers.ChoiceField(choices=DOCUMENT_TYPES)
-    number = serializers.CharField(max_length=NUMBER_CHARACTERS)
+    number = serializers.CharField(
+        max_length=NUMBER_CHARACTERS,
+        help_text="As printed. What cannot be right is told in `errors[]`: "
+        + "; ".join(f"`{code}`: {meaning}" for code, meaning in documents.FAULTS.items())
+        + ".",
+    )
     valid_from = serializers.DateField(required=False, allow_null=True)
     valid_until = serializers.DateField(
         required=False,
@@ -32,8 +48,24 @@ class DocumentInputSerializer(StrictSerializer):
         help_text="The last day printed on the document; null or left out: long-term.",
     )
     issuing_country = serializers.RegexField(
-        r"^[A-Z]{3}$", required=False, help_text="ISO 3166 alpha-3; CHN when left out."
+        r"^[A-Z]{3}$",
+        required=False,
+        help_text="ISO 3166 alpha-3; a passport must name it, every other document is CHN's.",
     )
+    former_number = serializers.CharField(
+        max_length=NUMBER_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="Of a foreign_permanent_resident only: the number of the 2017 card, as the new card prints it.",
+    )
+
+
+class ConsentInputSerializer(StrictSerializer):
+    purpose = serializers.ChoiceField(choices=CONSENT_PURPOSES)
+    text_version = serializers.RegexField(
+        r"^[A-Za-z0-9._-]{1,32}$", help_text="Which version of your text the person agreed to."
+    )
+    channel = serializers.ChoiceField(choices=CHANNELS)
 
 
 class IndividualSerializer(StrictSerializer):
@@ -50,6 +82,29 @@ class IndividualSerializer(StrictSerializer):
         allow_blank=True,
         help_text="Your own key for this person; shown in clear, so never a name or a document number.",
     )
+    consents = ConsentInputSerializer(
+        many=True,
+        required=False,
+        help_text="What the person agreed to, each purpose once; not read again for a person who is known.",
+    )
+
+    def validate_consents(self, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if len({consent["purpose"] for consent in value}) != len(value):
+            raise serializers.ValidationError("A purpose is there twice.", code="repeated")
+        return value
+
+
+class ImageUploadSerializer(StrictSerializer):
+    file = serializers.FileField(use_url=False, allow_empty_file=True)
+    kind = serializers.ChoiceField(choices=IMAGE_KINDS, help_text="What the picture shows.")
+
+
+class ImageSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    kind = serializers.ChoiceField(choices=IMAGE_KINDS)
+    width = serializers.IntegerField(help_text="As it is kept.")
+    height = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
 
 
 class EvidenceSerializer(StrictSerializer):
@@ -130,7 +185,29 @@ def document_input(data: dict[str, Any]) -> DocumentInput:
         valid_from=data.get("valid_from"),
         valid_until=data.get("valid_until"),
         issuing_country=data.get("issuing_country", ""),
+        former_number=data.get("former_number", ""),
     )
+
+
+def consent_inputs(given: Iterable[dict[str, Any]]) -> list[ConsentInput]:
+    return [
+        ConsentInput(
+            purpose=ConsentPurpose(each["purpose"].upper()),
+            text_version=each["text_version"],
+            channel=Channel(each["channel"].upper()),
+        )
+        for each in given
+    ]
+
+
+def image(row: IdentityImage) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "kind": row.kind.lower(),
+        "width": row.width,
+        "height": row.height,
+        "created_at": timestamp(row.created_at),
+    }
 
 
 def subscriber(row: Subscriber) -> dict[str, Any]:

@@ -8,6 +8,11 @@ urlpatterns = [
     path("subscribers", views.SubscribersView.as_view(), name="subscribers"),
     path("subscribers/<str:subscriber_id>", views.SubscriberView.as_view(), name="subscriber"),
     path(
+        "subscribers/<str:subscriber_id>/documents",
+        views.SubscriberDocumentsView.as_view(),
+        name="subscriber-documents",
+    ),
+    path(
         "subscribers/<str:subscriber_id>/verifications",
         views.SubscriberVerificationsView.as_view(),
         name="subscriber-verifications",

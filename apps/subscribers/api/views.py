@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,9 +16,11 @@ from apps.core.api import etag, pagination, params
 from apps.core.errors import FieldError
 from apps.subscribers import errors, selectors, services
 from apps.subscribers.api import serializers
+from apps.subscribers.models import IdentityImage
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
-from apps.subscribers.states import Channel, SubscriberKind
+from apps.subscribers.services import StoredFile
+from apps.subscribers.states import Channel, ImageKind, SubscriberKind
 
 TAGS = ["subscribers"]
 
@@ -31,7 +34,10 @@ class SubscribersView(PartnerView):
         tags=TAGS,
         parameters=[
             OpenApiParameter(
-                "document", str, description="Exact: `type:number`, e.g. `resident_id:<18 characters>`."
+                "document",
+                str,
+                description="Exact: `type:number`, e.g. `resident_id:<18 characters>`; of a passport"
+                " `passport:country:number`.",
             ),
             OpenApiParameter("external_id", str, description="Exact: your own key."),
             OpenApiParameter("limit", int, description="1 to 200, 50 when left out."),
@@ -42,14 +48,14 @@ class SubscribersView(PartnerView):
     )
     def get(self, request: Request) -> Response:
         given = params.read(request, allowed=("document", "external_id"))
-        fingerprint = _fingerprint(given["document"]) if "document" in given else None
-        if fingerprint is not None:
+        fingerprints = _fingerprints(given["document"]) if "document" in given else None
+        if fingerprints is not None:
             # The cursor carries a digest of the filters: of the blind index, not of the number.
-            given["document"] = fingerprint.hex()
+            given["document"] = b"".join(fingerprints[:1]).hex()
         return pagination.page(
             request,
             selectors.list_subscribers(
-                actor=self.actor, fingerprint=fingerprint, external_id=given.get("external_id")
+                actor=self.actor, fingerprints=fingerprints, external_id=given.get("external_id")
             ),
             serialize=serializers.subscriber,
             filters=given,
@@ -77,6 +83,7 @@ class SubscribersView(PartnerView):
             address=data.get("address", ""),
             contact_phone=data.get("contact_phone", ""),
             external_id=data.get("external_id", ""),
+            consents=serializers.consent_inputs(data.get("consents", ())),
             now=self.now,
         )
         body = serializers.subscriber(selectors.get_subscriber(actor=self.actor, uid=subscriber.uid))
@@ -97,6 +104,45 @@ class SubscriberView(PartnerView):
         params.read(request, allowed=())
         row = selectors.get_subscriber(actor=self.actor, uid=subscriber_id)
         return etag.respond(request, serializers.subscriber(row))
+
+
+class SubscriberDocumentsView(PartnerView):
+    scopes: ClassVar = {"POST": "subscribers:write"}
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        operation_id="subscribers_add_image",
+        summary="A picture of a document or of the person: JPEG or PNG, at most 5 MB and 30 million pixels",
+        description="The picture is written anew: only its pixels are kept, encrypted, and nobody gets it back here."
+        " `image_too_large`, `image_type_not_accepted` and `image_unreadable` say what is wrong with a file; a body of"
+        " more than 5 MB and 64 KB is not read at all: `body_too_large`.",
+        tags=TAGS,
+        request={"multipart/form-data": serializers.ImageUploadSerializer},
+        responses={201: serializers.ImageSerializer},
+    )
+    def post(self, request: Request, subscriber_id: str) -> HttpResponse:
+        # Before the file is looked at: whose it would be.
+        selectors.get_subscriber(actor=self.actor, uid=subscriber_id)
+        given = serializers.ImageUploadSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        kind = ImageKind(given.validated_data["kind"].upper())
+        # Not in the transaction that `once` opens: a storage may be somewhere in the network.
+        stored = services.store_image_file(content=given.validated_data["file"].read())
+        kept: list[IdentityImage] = []
+        try:
+            return self.once(request, lambda: self._add(subscriber_id, kind, stored, kept))
+        finally:
+            if not kept:
+                services.discard_image_file(stored=stored)
+
+    def _add(
+        self, subscriber_id: str, kind: ImageKind, stored: StoredFile, kept: list[IdentityImage]
+    ) -> Response:
+        image = services.add_image(
+            actor=self.actor, subscriber_uid=subscriber_id, kind=kind, stored=stored, now=self.now
+        )
+        kept.append(image)
+        return Response(serializers.image(image), status=201)
 
 
 class SubscriberVerificationsView(PartnerView):
@@ -151,9 +197,12 @@ def _refuse_organization(data: Any) -> None:
         raise errors.DocumentTypeNotAccepted("Organizations cannot be registered yet.", errors=[fault])
 
 
-def _fingerprint(value: str) -> bytes:
-    """The blind index of `type:number`; one that nothing can have when no such document could be registered."""
+def _fingerprints(value: str) -> tuple[bytes, ...]:
+    """The blind indexes of `type:number`; none when no such document could be registered."""
     word, separator, number = value.partition(":")
+    country = ""
+    if word == DocumentType.PASSPORT and ":" in number:
+        country, _, number = number.partition(":")
     if not separator or word not in list(DocumentType) or not number:
         raise params.bad("document", "Written type:number, the type one of the document types.")
-    return documents.search_fingerprint(type=DocumentType(word), number=number) or bytes(32)
+    return documents.search_fingerprints(type=DocumentType(word), number=number, issuing_country=country)

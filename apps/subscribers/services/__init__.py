@@ -1,9 +1,29 @@
 """What can be done with subscribers: one function per use case."""
 
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
+from apps.subscribers.services.consents import ConsentInput, record_consent, withdraw_consent
+from apps.subscribers.services.export import export_subscriber
+from apps.subscribers.services.images import (
+    StoredFile,
+    add_image,
+    discard_image_file,
+    open_image,
+    remove_erased_files,
+    reveal_images,
+    store_image_file,
+)
 from apps.subscribers.services.register import register_individual
+from apps.subscribers.services.retention import (
+    erase_subscriber,
+    lift_legal_holds,
+    lock_for_erasure,
+    note_handed_on,
+    place_legal_hold,
+    require_not_erased,
+)
 from apps.subscribers.services.reveal import HolderIdentity, open_identity_for_carrier, reveal_document
 from apps.subscribers.services.review import decide_review
+from apps.subscribers.services.rotation import SEALED, count_people_to_move, reindex_documents, reseal_people
 from apps.subscribers.services.verify import (
     claim_due_verifications,
     expire_verifications,
@@ -15,18 +35,39 @@ from apps.subscribers.services.verify import (
 )
 
 __all__ = [
+    "SEALED",
+    "ConsentInput",
     "DocumentInput",
     "DocumentType",
     "HolderIdentity",
+    "StoredFile",
+    "add_image",
     "claim_due_verifications",
+    "count_people_to_move",
     "decide_review",
+    "discard_image_file",
+    "erase_subscriber",
     "expire_verifications",
+    "export_subscriber",
+    "lift_legal_holds",
+    "lock_for_erasure",
+    "note_handed_on",
     "open_identity_for_carrier",
+    "open_image",
+    "place_legal_hold",
+    "record_consent",
     "record_verification",
     "register_individual",
+    "reindex_documents",
+    "remove_erased_files",
     "request_verification",
+    "require_not_erased",
+    "reseal_people",
     "reveal_document",
+    "reveal_images",
     "run_checks",
     "run_due_verifications",
+    "store_image_file",
     "sweep",
+    "withdraw_consent",
 ]

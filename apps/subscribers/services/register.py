@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 
 from apps.audit import services as audit
 from apps.core import masking, personal
 from apps.core.actor import Actor, ActorKind
-from apps.core.db import operation, violated_constraint
+from apps.core.db import operation, serialize_on, violated_constraint
 from apps.core.errors import FieldError, NotFound, RuleViolation
 from apps.operators import policies
 from apps.operators.calendar import china_date
@@ -20,17 +22,27 @@ from apps.subscribers import errors
 from apps.subscribers.models import IdentityDocument, Subscriber
 from apps.subscribers.realname import documents, names, text
 from apps.subscribers.realname.documents import DocumentInput, DocumentType, ParsedNumber
+from apps.subscribers.services.consents import ConsentInput, add_consents, require_consents
 from apps.subscribers.states import SubscriberKind
 
 REGISTER = "subscribers.register"
 ADDRESS_CHARACTERS = 200
 EXTERNAL_ID_CHARACTERS = 64
-# A mainland resident identity card is issued by one country only; others come with their own document types.
-_ISSUER = "CHN"
 _PHONE = re.compile(r"\+?[0-9]{5,20}\Z")
 _PHONE_FILLERS = re.compile(r"[ ()-]")
 
+T = TypeVar("T")
 Refusal = tuple[type[RuleViolation], FieldError]
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A document as it will be stored."""
+
+    parsed: ParsedNumber
+    issuing_country: str
+    # The permanent resident's card of 2017, when the one of today names it.
+    former: ParsedNumber | None
 
 
 @operation
@@ -44,23 +56,26 @@ def register_individual(
     address: str = "",
     contact_phone: str = "",
     external_id: str = "",
+    consents: Sequence[ConsentInput] = (),
 ) -> tuple[Subscriber, bool]:
     """Registers one person, or finds the one that the operator already has under this document: (subscriber, created).
 
-    Whoever is found is left as they are. However many ask at once for one person, one subscriber comes of it. Only the
-    operator's own documents are looked at, so the answer says nothing about other operators' subscribers. All faults of
-    the input are reported together; the error's class is that of the first.
+    Whoever is found, by the number or by `former_number`, is left as they are. However many ask at once for one person,
+    one subscriber comes of it. Only the operator's own documents are looked at, so the answer says nothing about other
+    operators' subscribers. All faults of the input are reported together; the error's class is that of the first.
 
     :raises DocumentTypeNotAccepted, DocumentInvalid, DocumentExpired, SubscriberUnderAge, NameInvalid, TextInvalid:
         the input cannot be accepted (policies `realname.accepted_document_types` and `realname.minimum_age`).
     :raises DocumentNameConflict: the operator has the document under another name.
     :raises ExternalIdTaken: another person of the operator carries the external_id.
+    :raises ConsentMissing: policy `realname.consent_required` wants a consent with purpose REAL_NAME.
     :raises NotFound: the operator is not the actor's. :raises Forbidden: staff without `subscribers.register`.
     """
     require_register(actor)
     if not actor.sees(operator_id):
         raise NotFound
-    parsed = _examine(
+    require_consents(operator_id=operator_id, consents=consents, now=now)
+    examined = _examine(
         operator_id=operator_id,
         name=name,
         document=document,
@@ -69,8 +84,11 @@ def register_individual(
         external_id=external_id,
         now=now,
     )
-    fingerprint = documents.fingerprint(type=document.type, number=parsed.number)
-    if existing := _existing(operator_id, fingerprint, name):
+    rows = _rows(operator_id, document, examined, now)
+    # One person at a time, whatever keys the processes index with just now.
+    for key in sorted(_of_each_number(documents.person_key, document, examined)):
+        serialize_on(f"subscribers.person:{operator_id}:{key}")
+    if existing := _existing(operator_id, document, examined, name):
         return existing, False
 
     subscriber = Subscriber(
@@ -83,37 +101,27 @@ def register_individual(
     )
     subscriber.seal_name(name)
     subscriber.seal_contact(address=address, contact_phone=_plain_phone(contact_phone))
-    row = IdentityDocument(
-        operator_id=operator_id,
-        subscriber=subscriber,
-        type=document.type,
-        number_masked=masking.mask_document_number(parsed.number),
-        fingerprint=fingerprint,
-        valid_from=document.valid_from,
-        valid_until=document.valid_until,
-        issuing_country=document.issuing_country or _ISSUER,
-        created_at=now,
-    )
-    row.seal_number(parsed.number)
     try:
         with transaction.atomic():
             subscriber.save(force_insert=True)
-            row.subscriber_id = subscriber.pk
-            row.save(force_insert=True)
+            for row in rows:
+                row.subscriber_id = subscriber.pk
+                row.save(force_insert=True)
     except IntegrityError as error:
         # Somebody was faster. The same person may also hold the external_id by now, so the person is looked at first.
-        if existing := _existing(operator_id, fingerprint, name):
+        if existing := _existing(operator_id, document, examined, name):
             return existing, False
         if violated_constraint(error) == "subscriber_external_id":
             raise errors.ExternalIdTaken from None
         raise
+    add_consents(actor=actor, subscriber=subscriber, consents=consents, now=now)
     audit.record(
         actor=actor,
         action="subscriber.register",
         target_type="subscriber",
         target_id=subscriber.uid,
         operator_id=operator_id,
-        after={"kind": subscriber.kind, "document": row.uid, "document_type": row.type},
+        after={"kind": subscriber.kind, "document": rows[-1].uid, "document_type": rows[-1].type},
         now=now,
     )
     return subscriber, True
@@ -125,23 +133,60 @@ def require_register(actor: Actor) -> None:
         actor.require(REGISTER)
 
 
-def _existing(operator_id: int, fingerprint: bytes, name: str) -> Subscriber | None:
-    row = (
-        IdentityDocument.objects.filter(operator_id=operator_id, fingerprint=fingerprint)
-        .select_related("subscriber")
-        .first()
-    )
-    if row is None:
-        return None
-    if not names.same(row.subscriber.open_name(), name):
-        raise errors.DocumentNameConflict(
-            errors=[
-                FieldError(
-                    "/name", "document_name_conflict", "Not the name this document is registered with."
-                )
-            ]
+def _rows(
+    operator_id: int, document: DocumentInput, examined: _Examined, now: datetime
+) -> list[IdentityDocument]:
+    """The documents to store, the one of today last: it is the one that counts."""
+    terms = [(examined.parsed.number, document.valid_from, document.valid_until)]
+    if examined.former is not None:
+        terms.insert(0, (examined.former.number, None, None))
+    rows = []
+    for number, valid_from, valid_until in terms:
+        row = IdentityDocument(
+            operator_id=operator_id,
+            type=document.type,
+            number_masked=masking.mask_document_number(number),
+            fingerprint=documents.fingerprint(
+                type=document.type, number=number, issuing_country=examined.issuing_country
+            ),
+            valid_from=valid_from,
+            valid_until=valid_until,
+            issuing_country=examined.issuing_country,
+            created_at=now,
         )
-    return row.subscriber
+        row.seal_number(number)
+        rows.append(row)
+    return rows
+
+
+def _of_each_number(make: Callable[..., T], document: DocumentInput, examined: _Examined) -> list[T]:
+    """What it makes of the number of today and, after it, of the former one."""
+    return [
+        make(type=document.type, number=parsed.number, issuing_country=examined.issuing_country)
+        for parsed in (examined.parsed, examined.former)
+        if parsed is not None
+    ]
+
+
+def _existing(operator_id: int, document: DocumentInput, examined: _Examined, name: str) -> Subscriber | None:
+    for fingerprints in _of_each_number(documents.fingerprints, document, examined):
+        known = (
+            IdentityDocument.objects.filter(operator_id=operator_id, fingerprint__in=fingerprints)
+            .select_related("subscriber")
+            .first()
+        )
+        if known is None:
+            continue
+        if not names.same(known.subscriber.open_name(), name):
+            raise errors.DocumentNameConflict(
+                errors=[
+                    FieldError(
+                        "/name", "document_name_conflict", "Not the name this document is registered with."
+                    )
+                ]
+            )
+        return known.subscriber
+    return None
 
 
 def _examine(
@@ -153,14 +198,14 @@ def _examine(
     contact_phone: str,
     external_id: str,
     now: datetime,
-) -> ParsedNumber:
-    """The number in normal form, when nothing at all is wrong with the input."""
+) -> _Examined:
+    """The document in normal form, when nothing at all is wrong with the input."""
     rules = policies.get_many(
         operator_id=operator_id, keys=(PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.MINIMUM_AGE), now=now
     )
     today = china_date(now)
     refusals: list[Refusal] = []
-    parsed = _examine_document(document, rules, today, refusals)
+    examined = _examine_document(document, rules, today, refusals)
     try:
         names.check(name)
     except names.NameFault as fault:
@@ -175,7 +220,7 @@ def _examine(
         refusals.append(
             _text_refusal("/external_id", f"At most {EXTERNAL_ID_CHARACTERS} visible characters.")
         )
-    elif _holds_identity(external_id, name, document.number, parsed) or personal.looks_like_resident_id(
+    elif _holds_identity(external_id, name, document, examined) or personal.looks_like_resident_id(
         external_id
     ):
         # It is stored and shown in clear: neither this person's number nor anybody else's.
@@ -184,38 +229,56 @@ def _examine(
         )
     if refusals:
         raise refusals[0][0](errors=[fault for _, fault in refusals])
-    assert parsed is not None  # noqa: S101 - without a parsed number there is a refusal
-    return parsed
+    assert examined is not None  # noqa: S101 - without a document that is read there is a refusal
+    return examined
 
 
 def _examine_document(
     document: DocumentInput, rules: dict[PolicyKey, Any], today: date, refusals: list[Refusal]
-) -> ParsedNumber | None:
+) -> _Examined | None:
     accepted = rules[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
-    parser = documents.PARSERS.get(document.type)
-    if parser is None or document.type not in accepted:
+    # A code of a company is nobody's document, whatever policy says.
+    if document.type == DocumentType.USCC or not documents.accepts(accepted, document.type):
         detail = "This type of document is not accepted."
         fault = FieldError("/document/type", errors.DocumentTypeNotAccepted.code, detail)
         refusals.append((errors.DocumentTypeNotAccepted, fault))
         return None
-    parsed = None
+    parsed = former = issuing_country = None
     try:
-        parsed = parser(document.number, today=today, accept_fifteen=documents.FIRST_GENERATION in accepted)
-    except documents.NumberFault as number_fault:
-        fault = FieldError("/document/number", number_fault.code, number_fault.detail)
-        refusals.append((errors.DocumentInvalid, fault))
-    refusals.extend(_term_refusals(document, today))
-    if document.type == DocumentType.RESIDENT_ID and document.issuing_country not in ("", _ISSUER):
-        fault = FieldError(
-            "/document/issuing_country", "country_invalid", "Resident identity cards are issued by CHN."
+        parsed = documents.parse(
+            type=document.type,
+            number=document.number,
+            today=today,
+            accept_fifteen=documents.FIRST_GENERATION in accepted,
         )
-        refusals.append((errors.DocumentInvalid, fault))
-    if parsed is not None and documents.age_on(parsed.birth_date, today) < rules[PolicyKey.MINIMUM_AGE]:
+    except documents.NumberFault as number_fault:
+        refusals.append(_document_refusal("/document/number", number_fault))
+    if parsed is not None and document.former_number:
+        try:
+            former = documents.parse_former(
+                type=document.type, number=parsed.number, former_number=document.former_number, today=today
+            )
+        except documents.NumberFault as number_fault:
+            refusals.append(_document_refusal("/document/former_number", number_fault))
+    refusals.extend(_term_refusals(document, today))
+    try:
+        issuing_country = documents.issuer(type=document.type, issuing_country=document.issuing_country)
+    except documents.NumberFault as country_fault:
+        refusals.append(_document_refusal("/document/issuing_country", country_fault))
+    if parsed is None:
+        return None
+    # Where the number does not tell the age, the verification asks a person to look.
+    born = parsed.birth_date
+    if born is not None and documents.age_on(born, today) < rules[PolicyKey.MINIMUM_AGE]:
         fault = FieldError(
             "/document/number", errors.SubscriberUnderAge.code, errors.SubscriberUnderAge.detail
         )
         refusals.append((errors.SubscriberUnderAge, fault))
-    return parsed
+    return _Examined(parsed, issuing_country or "", former)
+
+
+def _document_refusal(pointer: str, fault: documents.NumberFault) -> Refusal:
+    return errors.DocumentInvalid, FieldError(pointer, fault.code, fault.detail)
 
 
 def _term_refusals(document: DocumentInput, today: date) -> list[Refusal]:
@@ -237,9 +300,11 @@ def _text_refusal(pointer: str, detail: str) -> Refusal:
     return errors.TextInvalid, FieldError(pointer, errors.TextInvalid.code, detail)
 
 
-def _holds_identity(external_id: str, name: str, number: str, parsed: ParsedNumber | None) -> bool:
-    key = documents.normalise(external_id).upper()
-    numbers = [documents.normalise(number).upper(), *([parsed.number] if parsed else [])]
+def _holds_identity(external_id: str, name: str, document: DocumentInput, examined: _Examined | None) -> bool:
+    key = documents.normalise(external_id)
+    numbers = [documents.normalise(document.number), documents.normalise(document.former_number)]
+    if examined is not None:
+        numbers.append(examined.parsed.number)
     if any(len(candidate) >= 8 and candidate in key for candidate in numbers):
         return True
     plain = names.canonical(name).casefold()

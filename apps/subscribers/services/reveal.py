@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from apps.audit import services as audit
+from apps.core import ratelimit
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.public_ids import get_by_uid
 from apps.core.sealing import SealBroken
+from apps.operators import policies
+from apps.operators.policies import PolicyKey
+from apps.subscribers import errors
 from apps.subscribers.models import IdentityDocument
 from apps.subscribers.realname import names
 from apps.subscribers.services.reasons import checked_reason
@@ -30,17 +34,36 @@ class HolderIdentity:
     document_number: str = field(repr=False)
 
 
-@operation
 def reveal_document(*, actor: Actor, document_uid: str, reason: str, now: datetime) -> HolderIdentity:
     """Name and number of one document in clear, as they were given; who looked, when and why is in the audit.
 
-    :raises Forbidden: without the right `identity.reveal`. :raises ReasonMissing: no reason.
-    :raises NotFound: unknown or another operator's. :raises SealBroken: the ciphertext is not this row's.
+    :raises Forbidden: without the right `identity.reveal`. :raises TooManyReveals: policy `identity.reveals_per_hour`.
+    :raises ReasonMissing: no reason. :raises NotFound: unknown or another operator's. :raises SubscriberErased:
+    :raises SealBroken: the ciphertext is not this row's.
+    """
+    written = checked_reason(reason)
+    require_reveal(actor, now)
+    return _reveal(actor=actor, document_uid=document_uid, reason=written, now=now)
+
+
+def require_reveal(actor: Actor, now: datetime) -> None:
+    """The right to see people in clear, so many times an hour; counted outside of any transaction, in Redis.
+
+    :raises Forbidden: :raises TooManyReveals:
     """
     actor.require(REVEAL)
-    written = checked_reason(reason)
+    most = policies.get(operator_id=actor.operator_id, key=PolicyKey.REVEALS_PER_HOUR, now=now)
+    spent = ratelimit.take(f"reveal:{actor.kind}:{actor.id}", rate_per_second=most / 3600, burst=most)
+    if not spent.allowed:
+        raise errors.TooManyReveals
+
+
+@operation
+def _reveal(*, actor: Actor, document_uid: str, reason: str, now: datetime) -> HolderIdentity:
     documents = IdentityDocument.objects.visible_to(actor).select_related("subscriber")
     document = get_by_uid(documents, document_uid)
+    if document.subscriber.erased_at is not None:
+        raise errors.SubscriberErased
     identity = HolderIdentity(document.subscriber.open_name(), document.type, document.open_number())
     audit.record(
         actor=actor,
@@ -49,7 +72,7 @@ def reveal_document(*, actor: Actor, document_uid: str, reason: str, now: dateti
         target_id=document.uid,
         operator_id=document.operator_id,
         after={"subscriber": document.subscriber.uid},
-        reason=written,
+        reason=reason,
         now=now,
     )
     return identity

@@ -62,6 +62,7 @@ def request_verification(
     `dealer` is a code or public id, `face_session` the face provider's handle of the live session.
 
     :raises NotFound: the subscriber is unknown or another operator's.
+    :raises SubscriberErased:
     :raises VerificationInProgress: one is still open. :raises DealerNotAllowed: as operators says.
     :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session.
     :raises TextInvalid: the face session is not one. :raises Forbidden: staff without `subscribers.register`.
@@ -72,6 +73,8 @@ def request_verification(
     subscriber = get_by_uid(
         Subscriber.objects.visible_to(actor).select_for_update(no_key=True), subscriber_uid
     )
+    if subscriber.erased_at is not None:
+        raise errors.SubscriberErased
     if Verification.objects.filter(subscriber=subscriber).open().exists():
         raise errors.VerificationInProgress
     document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
