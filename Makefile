@@ -14,7 +14,7 @@ LOCK := uv pip compile pyproject.toml --extra embedded --generate-hashes --no-he
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check openapi browser lock stop clean
+.PHONY: help run test check openapi states browser lock stop clean
 
 help:
 	@echo 'make run            install, start everything, do the main job, keep serving until Ctrl-C'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test           all tests (ARGS="tests/numbering -x" for some)'
 	@echo 'make check          ruff, mypy, import-linter, missing migrations, OpenAPI up to date'
 	@echo 'make openapi        write docs/openapi.yaml anew'
+	@echo 'make states         draw docs/states.md anew'
 	@echo 'make browser        install the browser that some tests drive (Debian, as root)'
 	@echo 'make lock           resolve requirements.lock and requirements-dev.lock anew (needs uv)'
 	@echo 'make stop           end what make run left running'
@@ -55,6 +56,10 @@ check: $(VENV)/.dev-installed
 openapi: $(VENV)/.dev-installed
 	@mkdir -p docs
 	@$(OFFLINE) $(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+states: $(VENV)/.dev-installed
+	@mkdir -p docs
+	@$(OFFLINE) $(PY) manage.py draw_states > docs/states.md
 
 browser:
 	@if command -v chromium >/dev/null; then exit 0; fi; \

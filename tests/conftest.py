@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 from apps.accounts.actors import actor_of_user
 from apps.accounts.models import PartnerApp
 from apps.accounts.states import Role
-from apps.core import clock
+from apps.core import clock, keyring
 from apps.core.actor import Actor
 from apps.operators.models import HostCarrier, VirtualOperator
 from tests.factories.accounts import ApiClient, given_partner_app, given_token, given_user
@@ -36,6 +36,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         )
         for (statement,) in cursor.fetchall():
             cursor.execute(statement)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sealing_keys() -> None:
+    """As the empty table would say, so that tests without a database may seal too."""
+    keyring.assume_no_keys()
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ def retry(*, actor, row, reason, now):
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -49,6 +50,13 @@ class Shown:
 
     title: str
     text: str
+    # JPEG files.
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def image_addresses(self) -> list[str]:
+        """The pictures inside the page itself: there is no address that anybody could ask for again."""
+        return [f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in self.images]
 
 
 # Called as call(actor=, row=, reason=, now=); a text becomes a message, `Shown` a page, None nothing.
@@ -393,6 +401,22 @@ def add_panel(model: type[Model], panel: Panel) -> None:
     if not isinstance(page, TenantAdmin):
         raise TypeError(f"{page} has no panels")
     page.panels = (panel, *page.panels)  # type: ignore[misc]
+
+
+def add_buttons(model: type[Model], *buttons: Button) -> None:
+    """Puts actions of a higher app on the page of a lower one, which does not know it."""
+    page = admin.site.get_model_admin(model)
+    if not isinstance(page, TenantAdmin):
+        raise TypeError(f"{page} has no buttons")
+    page.buttons = (*page.buttons, *buttons)  # type: ignore[misc]
+
+
+def add_button(model: type[Model], button: Button) -> None:
+    """Puts a button of a higher app last on the page of a lower one, which does not know it."""
+    page = admin.site.get_model_admin(model)
+    if not isinstance(page, TenantAdmin):
+        raise TypeError(f"{page} has no buttons")
+    page.buttons = (*page.buttons, button)  # type: ignore[misc]
 
 
 def _sentence(error: DomainError) -> str:

@@ -12,19 +12,24 @@ _OPERATOR_RIGHTS = frozenset(
     {
         "accounts.manage",
         "dealers.manage",
+        "identity.export",
         "identity.reveal",
         "jobs.retry",
+        "lines.suspend",
         "lines.terminate",
         "numbering.manage",
         "orders.place",
         "realname.review",
+        "retention.hold",
         "sims.manage",
         "subscribers.register",
     }
 )
 
 RIGHTS: dict[Role, frozenset[str]] = {
-    Role.COMPLIANCE: frozenset({"identity.reveal", "realname.review"}),
+    Role.COMPLIANCE: frozenset(
+        {"identity.export", "identity.reveal", "lines.suspend", "realname.review", "retention.hold"}
+    ),
     Role.SUPPORT: frozenset({"orders.place", "lines.terminate", "subscribers.register"}),
     Role.ENGINEER: frozenset({"jobs.retry"}),
     Role.OPERATOR_ADMIN: _OPERATOR_RIGHTS,

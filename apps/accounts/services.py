@@ -256,12 +256,12 @@ def run_once(
 
     Whatever the action raises undoes everything and frees the key, and so does a crash. Two requests with one key never
     both run: the second is refused while the first runs (a try-lock, so it does not queue), later it gets the answer.
-    Only a blind index of the key is kept.
+    Only a keyed hash of the key is kept.
 
     :raises KeyInProgress: the first request with the key is still running.
     :raises KeyReused: the key belongs to a request with another fingerprint.
     """
-    key = sealing.blind_index(key, purpose="accounts.idempotency_key").hex()
+    key = sealing.keyed_hash(key, purpose="accounts.idempotency_key").hex()
     _lock_key(partner_app_id, key)
     # A statement of its own after the lock: it must see what the previous holder has committed.
     stored = (

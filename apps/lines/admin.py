@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.admin_base import TenantAdmin, add_panel
+from apps.accounts.admin_base import Button, Shown, TenantAdmin, add_button, add_panel
 from apps.accounts.admin_display import Panel, StateFilter, badge, link, list_link, moment
 from apps.core.actor import Actor
-from apps.lines import selectors
+from apps.lines import selectors, services
 from apps.lines.models import Line, Plan
 from apps.numbering.models import PhoneNumber
 from apps.numbering.numbers import MalformedNumber, parse_e164, to_e164
@@ -32,6 +34,18 @@ def cards_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
     for held in row.sim_assignments.select_related("sim").order_by("-id"):
         page = link(model="sims_simcard", key=held.sim_id, text=held.sim.iccid)
         yield page, moment(held.assigned_at), moment(held.released_at) if held.released_at else "now"
+
+
+def suspensions_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
+    for reason in row.suspensions.order_by("-id"):
+        yield (
+            badge(reason.kind),
+            reason.get_cause_display(),
+            f"{reason.placed_by_label} ({reason.owner.lower()})",
+            moment(reason.placed_at),
+            moment(reason.lifted_at) if reason.lifted_at else "in force",
+            reason.note or "-",
+        )
 
 
 def _lines(lines: QuerySet[Line]) -> Iterator[tuple[object, ...]]:
@@ -71,7 +85,27 @@ def _as_stored(term: str) -> str | None:
 
 
 _COLUMNS = ("Line", "Status", "Carrier", "Plan", "Activated", "Terminated")
+
+
+def _export(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> Shown:
+    person = services.export_person(actor=actor, subscriber_uid=row.uid, reason=reason, now=now)
+    return Shown("Everything about one person", json.dumps(person, ensure_ascii=False, indent=2))
+
+
 add_panel(Subscriber, Panel("Lines", _COLUMNS, lines_of_subscriber, "This subscriber has no line."))
+add_button(
+    Subscriber,
+    Button(
+        "export",
+        "Export everything",
+        right="identity.export",
+        call=_export,
+        shown=lambda row: row.erased_at is None,
+        asks_reason=True,
+        dangerous=True,
+        hint="All we hold about this person, in clear, as JSON; for that person only.",
+    ),
+)
 add_panel(PhoneNumber, Panel("Lines", _COLUMNS, lines_of_number, "No line has had this number."))
 add_panel(SimCard, Panel("Lines", _COLUMNS, lines_of_card, "No line has had this SIM card."))
 
@@ -101,6 +135,12 @@ class LineAdmin(TenantAdmin):
         ("public_id", "operator"),
     )
     panels = (
+        Panel(
+            "Suspensions",
+            ("Kind", "Why", "Placed by", "From", "Until", "Note"),
+            suspensions_of,
+            "It has never been suspended.",
+        ),
         Panel("Numbers over time", ("Number", "From", "Until"), numbers_of, "It never had a number."),
         Panel("SIM cards over time", ("ICCID", "From", "Until"), cards_of, "It never had a SIM card."),
     )

@@ -18,3 +18,32 @@ class PlanNotAvailable(RuleViolation):
 class LineNotActive(Conflict):
     code = "line_not_active"
     detail = "The line is not active."
+
+
+class SuspensionAlreadyPlaced(Conflict):
+    """The same caller has suspended the line for this reason and in this way; once is enough."""
+
+    code = "suspension_already_placed"
+    detail = "You have suspended the line for this reason already."
+
+
+class SuspensionNotFound(Conflict):
+    code = "suspension_not_found"
+    detail = "The line is not suspended for this reason."
+
+
+class SuspensionNotYours(Conflict):
+    """Somebody else has suspended the line for this reason."""
+
+    code = "suspension_not_yours"
+    detail = "Only who placed this suspension can lift it."
+
+
+class PlanUnchanged(Conflict):
+    code = "plan_unchanged"
+    detail = "The line has this plan."
+
+
+class HolderUnchanged(Conflict):
+    code = "holder_unchanged"
+    detail = "The line belongs to this subscriber."

@@ -10,7 +10,14 @@ from django.db.models import OuterRef, Q, Subquery
 
 from apps.core.public_ids import MalformedId, PublicIdField
 from apps.core.tenancy import TenantQuerySet
-from apps.lines.states import LINE, LineStatus, SuspensionKind
+from apps.lines.states import (
+    GRAVE,
+    LINE,
+    LineStatus,
+    SuspensionCause,
+    SuspensionKind,
+    SuspensionOwner,
+)
 
 
 class Plan(models.Model):
@@ -108,6 +115,29 @@ class Line(models.Model):
         self.activated_at = now
         self.save(update_fields=["status", "activated_at"])
 
+    def suspend(self, kind: SuspensionKind) -> None:
+        """ACTIVE -> SUSPENDED, or another kind of being suspended."""
+        if self.status != LineStatus.SUSPENDED:
+            LINE.check(self.status, LineStatus.SUSPENDED)
+        self.status = LineStatus.SUSPENDED
+        self.suspension_kind = kind
+        self.save(update_fields=["status", "suspension_kind"])
+
+    def resume(self) -> None:
+        """SUSPENDED -> ACTIVE."""
+        LINE.check(self.status, LineStatus.ACTIVE)
+        self.status = LineStatus.ACTIVE
+        self.suspension_kind = None
+        self.save(update_fields=["status", "suspension_kind"])
+
+    def take_plan(self, plan_id: int) -> None:
+        self.plan_id = plan_id
+        self.save(update_fields=["plan"])
+
+    def pass_to(self, subscriber_id: int) -> None:
+        self.subscriber_id = subscriber_id
+        self.save(update_fields=["subscriber"])
+
     def terminate(self, now: datetime) -> None:
         """Any live state -> TERMINATED."""
         LINE.check(self.status, LineStatus.TERMINATED)
@@ -115,6 +145,54 @@ class Line(models.Model):
         self.suspension_kind = None
         self.terminated_at = now
         self.save(update_fields=["status", "suspension_kind", "terminated_at"])
+
+
+class SuspensionQuerySet(TenantQuerySet["SuspensionReason"]):
+    def in_force(self) -> Self:
+        return self.filter(lifted_at=None)
+
+    def not_the_partners(self) -> Self:
+        """Placed by the operator or on somebody's order, or of the kind that only these may place."""
+        return self.exclude(owner=SuspensionOwner.PARTNER) | self.filter(cause__in=GRAVE)
+
+
+class SuspensionReason(models.Model):
+    """One reason why a line stands still. The line is as still as the strongest of those in force, and runs without."""
+
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="suspensions")
+    kind = models.CharField(max_length=7, choices=SuspensionKind)
+    cause = models.CharField(max_length=14, choices=SuspensionCause)
+    owner = models.CharField(max_length=9, choices=SuspensionOwner)
+    # Who may lift it, when it is a partner's: actor id and label, as in the audit.
+    placed_by = models.CharField(max_length=64)
+    placed_by_label = models.CharField(max_length=150)
+    placed_at = models.DateTimeField()
+    # What the subscriber is told, and what helps; `note` is the caller's own.
+    notice = models.CharField(max_length=200)
+    remedy = models.CharField(max_length=200)
+    note = models.CharField(max_length=200, blank=True)
+    lifted_by = models.CharField(max_length=64, blank=True)
+    lifted_by_label = models.CharField(max_length=150, blank=True)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SuspensionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["line", "cause", "kind", "placed_by"],
+                condition=Q(lifted_at=None),
+                name="one_suspension_of_a_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(lifted_at=None, lifted_by="") | (Q(lifted_at__isnull=False) & ~Q(lifted_by="")),
+                name="suspension_lifted_by_somebody",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.kind}"
 
 
 class Assignment(models.Model):
@@ -170,13 +248,17 @@ class SimAssignment(Assignment):
 class HolderSlot(models.Model):
     """One of the places a person may fill at one operator; the row exists while it is filled.
 
-    Unique (operator, fingerprint, slot): two orders at once can never both take the last place.
+    Unique (operator, fingerprint, slot): two orders at once can never both take the last place. `coming_line` is the
+    line that is being transferred to the person and still fills its old holder's place.
     """
 
     operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
-    fingerprint = models.BinaryField(max_length=32)
+    fingerprint = models.BinaryField(max_length=36)
     slot = models.PositiveSmallIntegerField()
     line = models.OneToOneField(Line, on_delete=models.PROTECT, null=True, related_name="holder_slot")
+    coming_line = models.OneToOneField(
+        Line, on_delete=models.PROTECT, null=True, related_name="coming_holder_slot"
+    )
 
     objects = TenantQuerySet["HolderSlot"].as_manager()
 
@@ -184,6 +266,9 @@ class HolderSlot(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["operator", "fingerprint", "slot"], name="holder_slot_unique"),
             models.CheckConstraint(condition=Q(slot__gte=1), name="holder_slot_from_one"),
+            models.CheckConstraint(
+                condition=Q(line=None) | Q(coming_line=None), name="holder_slot_for_one_line"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.public_ids import MalformedId, get_by_uid
-from apps.lines.errors import PlanNotAvailable
-from apps.lines.models import Line, NumberAssignment, Plan, SimAssignment
+from apps.lines.errors import PlanNotAvailable, SuspensionNotFound, SuspensionNotYours
+from apps.lines.models import Line, NumberAssignment, Plan, SimAssignment, SuspensionReason
+from apps.lines.states import SuspensionCause, SuspensionKind, SuspensionOwner, strongest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,16 @@ class Fittings:
 def list_lines(
     *, actor: Actor, status: str | None = None, subscriber_uid: str | None = None
 ) -> QuerySet[Line]:
-    """Lines the actor may see, with plan, carrier and subscriber loaded; none for a malformed subscriber id."""
-    lines = Line.objects.visible_to(actor).select_related("plan", "host_carrier", "subscriber")
+    """Lines the actor may see, with plan, carrier, subscriber and why they stand still (`in_force`).
+
+    None for a malformed subscriber id.
+    """
+    suspensions = SuspensionReason.objects.in_force().order_by("id")
+    lines = (
+        Line.objects.visible_to(actor)
+        .select_related("plan", "host_carrier", "subscriber")
+        .prefetch_related(Prefetch("suspensions", suspensions, to_attr="in_force"))
+    )
     if status:
         lines = lines.filter(status=status)
     if subscriber_uid:
@@ -58,18 +67,61 @@ def get_fittings(*, line_ids: Sequence[int]) -> dict[int, Fittings]:
     return {line_id: Fittings(numbers[line_id], *sims[line_id]) for line_id in line_ids if line_id in numbers}
 
 
+def has_suspension(*, line_id: int, cause: SuspensionCause, kind: SuspensionKind, placed_by: str) -> bool:
+    """Whether that caller has suspended the line so, for that."""
+    return (
+        SuspensionReason.objects.in_force()
+        .filter(line_id=line_id, cause=cause, kind=kind, placed_by=placed_by)
+        .exists()
+    )
+
+
+def is_held_by_others(*, line_id: int) -> bool:
+    """Whether the operator, the authorities or the system want the line to stand still."""
+    return SuspensionReason.objects.in_force().filter(line_id=line_id).not_the_partners().exists()
+
+
+def get_kind_without(*, line_id: int, cause: SuspensionCause, partner: str | None) -> SuspensionKind | None:
+    """How still the line will be when what stands there for this cause is lifted: that partner's own, or (None) all.
+
+    :raises SuspensionNotFound: nothing stands there for this cause.
+    :raises SuspensionNotYours: something does, but nothing of that partner's.
+    """
+    reasons = list(SuspensionReason.objects.in_force().filter(line_id=line_id))
+    named = [reason for reason in reasons if reason.cause == cause]
+    if not named:
+        raise SuspensionNotFound
+    lifted = [
+        reason
+        for reason in named
+        if partner is None or (reason.owner == SuspensionOwner.PARTNER and reason.placed_by == partner)
+    ]
+    if not lifted:
+        raise SuspensionNotYours
+    return strongest(*(reason.kind for reason in reasons if reason not in lifted))
+
+
+def get_number(*, line_id: int) -> int:
+    """The number that the line holds now."""
+    return NumberAssignment.objects.values_list("number_id", flat=True).get(line_id=line_id, released_at=None)
+
+
 def list_plans(*, actor: Actor, carrier: str | None = None) -> QuerySet[Plan]:
     """Plans that can be ordered now."""
     plans = Plan.objects.visible_to(actor).filter(is_orderable=True).select_related("host_carrier")
     return plans.filter(host_carrier__code=carrier) if carrier else plans
 
 
-def get_orderable_plan(*, actor: Actor, operator_id: int, plan: str) -> Plan:
-    """The plan with that public id or code.
+def get_orderable_plan(
+    *, actor: Actor, operator_id: int, plan: str, host_carrier_id: int | None = None
+) -> Plan:
+    """The plan with that public id or code; with `host_carrier_id`, only if it is on that carrier's network.
 
-    :raises PlanNotAvailable: unknown, withdrawn or of another operator.
+    :raises PlanNotAvailable: unknown, withdrawn, of another operator or carrier.
     """
     plans = list_plans(actor=actor).filter(operator_id=operator_id)
+    if host_carrier_id is not None:
+        plans = plans.filter(host_carrier_id=host_carrier_id)
     try:
         found = plans.filter(uid=plan).first() if plan.startswith("pln_") else plans.filter(code=plan).first()
     except MalformedId:

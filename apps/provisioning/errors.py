@@ -1,6 +1,6 @@
 """Why an order is refused, or a job not touched."""
 
-from apps.core.errors import Conflict, Forbidden
+from apps.core.errors import Conflict, Forbidden, RuleViolation
 
 
 class LineHasOpenOrder(Conflict):
@@ -11,6 +11,13 @@ class LineHasOpenOrder(Conflict):
 class OrderNotCancellable(Conflict):
     code = "order_not_cancellable"
     detail = "The order has gone too far to be cancelled."
+
+
+class VerificationNotHolders(RuleViolation):
+    """A real-name check of somebody else proves nothing about the line's holder."""
+
+    code = "verification_not_holders"
+    detail = "This real-name check is not of the line's holder."
 
 
 class JobNotRetryable(Conflict):

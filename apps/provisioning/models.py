@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from apps.core.public_ids import MalformedId, PublicIdField
 from apps.core.tenancy import TenantQuerySet
+from apps.lines.states import SuspensionKind
 from apps.provisioning.states import (
     DUE_JOB,
     JOB,
@@ -26,11 +28,37 @@ from apps.provisioning.states import (
     OrderType,
 )
 
-OPEN_ORDERS = Q(status__in=[status.value for status in OPEN_ORDER])
+OPEN_ORDERS = Q(status__in=[status.value for status in OPEN_ORDER]) | Q(status="ACKNOWLEDGED", due_at=None)
+SCHEDULED_ORDERS = Q(status="ACKNOWLEDGED", due_at__isnull=False)
 OPEN_JOBS = Q(status__in=[status.value for status in OPEN_JOB])
 
 
+def _comes_with(order_type: OrderType, field: str) -> models.CheckConstraint:
+    """Orders of this type, and no others, have that column filled."""
+    return models.CheckConstraint(
+        name=f"order_{field}",
+        condition=Q(("type", order_type.value), (f"{field}__isnull", False))
+        | (~Q(type=order_type.value) & Q((field, None))),
+    )
+
+
 class OrderQuerySet(TenantQuerySet["ServiceOrder"]):
+    def open(self) -> Self:
+        """In the way of any other order for the line."""
+        return self.filter(OPEN_ORDERS)
+
+    def scheduled(self) -> Self:
+        """For a later day."""
+        return self.filter(SCHEDULED_ORDERS)
+
+    def held_for(self, subscriber_ids: Sequence[int]) -> Self:
+        """HELD until one of these people is verified."""
+        return self.with_person().filter(status=OrderStatus.HELD, person__in=subscriber_ids)
+
+    def with_person(self) -> Self:
+        """Adds `person`: who has to be verified for it, the coming holder or else the present one."""
+        return self.annotate(person=Coalesce("new_holder_id", "line__subscriber_id"))
+
     def search(self, text: str) -> Self:
         """By whole order id, line id or the partner's own id."""
         try:
@@ -51,18 +79,49 @@ class ServiceOrder(models.Model):
     type = models.CharField(max_length=16, choices=OrderType)
     status = models.CharField(max_length=12, choices=OrderStatus, default=OrderStatus.ACKNOWLEDGED)
     line = models.ForeignKey("lines.Line", on_delete=models.PROTECT, related_name="orders")
-    # The real-name check an activation stands on; looked at again before the first send.
+    # The real-name check it stands on, or (HELD) that it names; looked at again before the first send.
     verification = models.ForeignKey(
         "subscribers.Verification", on_delete=models.PROTECT, null=True, blank=True
     )
     # Why it is held, failed or was cancelled: a stable code.
     reason = models.CharField(max_length=48, blank=True)
-    # Why the line is to end, as whoever asked said.
+    # Why the line is to stand still, run again or end, as whoever asked said.
     request_reason = models.CharField(max_length=32, blank=True)
+    note = models.CharField(max_length=200, blank=True)
+    # What it brings; no index, since nobody asks from that side and most orders have none of it.
+    suspension_kind = models.CharField(  # noqa: DJ001 - a resumed line has no kind
+        max_length=7, choices=SuspensionKind, null=True, blank=True
+    )
+    new_sim = models.ForeignKey(
+        "sims.SimCard", on_delete=models.PROTECT, null=True, blank=True, db_index=False, related_name="+"
+    )
+    new_number = models.ForeignKey(
+        "numbering.PhoneNumber",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+    )
+    new_plan = models.ForeignKey(
+        "lines.Plan", on_delete=models.PROTECT, null=True, blank=True, db_index=False, related_name="+"
+    )
+    new_holder = models.ForeignKey(
+        "subscribers.Subscriber",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+    )
     external_id = models.CharField(max_length=64, blank=True)
     placed_by = models.CharField(max_length=64)
+    placed_by_kind = models.CharField(max_length=8, blank=True)
+    placed_by_label = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField()
     held_until = models.DateTimeField(null=True, blank=True)
+    # When it is to be carried out, if not at once.
+    due_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = OrderQuerySet.as_manager()
@@ -71,6 +130,13 @@ class ServiceOrder(models.Model):
         verbose_name = "order"
         constraints = [
             models.UniqueConstraint(fields=["line"], condition=OPEN_ORDERS, name="one_open_order_per_line"),
+            models.UniqueConstraint(
+                fields=["line"], condition=SCHEDULED_ORDERS, name="one_scheduled_order_per_line"
+            ),
+            _comes_with(OrderType.CHANGE_SIM, "new_sim"),
+            _comes_with(OrderType.CHANGE_NUMBER, "new_number"),
+            _comes_with(OrderType.CHANGE_PLAN, "new_plan"),
+            _comes_with(OrderType.TRANSFER, "new_holder"),
             models.CheckConstraint(
                 name="order_status_matches_times",
                 condition=(
@@ -90,10 +156,15 @@ class ServiceOrder(models.Model):
                 fields=["operator", "external_id"], condition=~Q(external_id=""), name="order_external_id"
             ),
             models.Index(fields=["held_until"], condition=Q(status="HELD"), name="order_held"),
+            models.Index(fields=["due_at"], condition=SCHEDULED_ORDERS, name="order_scheduled"),
         ]
 
     def __str__(self) -> str:
         return str(self.uid)
+
+    @property
+    def is_scheduled(self) -> bool:
+        return self.status == OrderStatus.ACKNOWLEDGED and self.due_at is not None
 
     def hold(self, *, reason: str, until: datetime) -> None:
         self._move(OrderStatus.HELD, reason=reason, held_until=until)
@@ -142,7 +213,10 @@ class ActivationJob(models.Model):
     connection = models.ForeignKey("carriers.CarrierConnection", on_delete=models.PROTECT)
     # Of the request that asked for it: sent to the carrier with every call, and found in logs, audit and events.
     request_id = models.CharField(max_length=64, blank=True)
+    # What the carrier is asked for: not the order's type where a line is resumed in part.
     operation = models.CharField(max_length=16, choices=OrderType)
+    # What the line had when it was made: by it the carrier's answers name the line, whatever it has since.
+    number = models.PositiveBigIntegerField()
     status = models.CharField(max_length=9, choices=JobStatus, default=JobStatus.QUEUED)
     reference = models.CharField(max_length=40, unique=True)
     carrier_reference = models.CharField(max_length=64, blank=True)

@@ -18,6 +18,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
+from django.db.models.functions import Coalesce
 
 from apps.audit import selectors as audit
 from apps.audit.models import AuditEvent
@@ -33,11 +34,15 @@ from apps.subscribers.states import VerificationStatus
 
 @dataclass(frozen=True, slots=True)
 class SendingFacts:
-    """What the carrier call needs to know of an order."""
+    """What the carrier call needs to know of an order: who and what the line is to have, and why."""
 
-    subscriber_id: int
+    holder_id: int
     plan_code: str
     request_reason: str
+    suspension_kind: str | None
+    new_iccid: str | None
+    new_imsi: str | None
+    new_number: int | None
     # The check that the order stands on has passed, and none after it has failed.
     identity_holds: bool
 
@@ -95,15 +100,27 @@ def get_carrier_code(*, connection_id: int) -> str:
 def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
     """In one query, for any number of orders."""
     failed_since = Verification.objects.filter(
-        subscriber_id=OuterRef("line__subscriber_id"),
+        subscriber_id=OuterRef("verification__subscriber_id"),
         id__gt=OuterRef("verification_id"),
         status=VerificationStatus.FAILED,
     )
     holds = Q(verification__status=VerificationStatus.PASSED) & ~Exists(failed_since)
     rows = (
         ServiceOrder.objects.filter(pk__in=set(order_ids))
+        .with_person()
         .annotate(identity_holds=ExpressionWrapper(holds, output_field=BooleanField()))
-        .values_list("pk", "line__subscriber_id", "line__plan__code", "request_reason", "identity_holds")
+        .annotate(plan_code=Coalesce("new_plan__code", "line__plan__code"))
+        .values_list(
+            "pk",
+            "person",
+            "plan_code",
+            "request_reason",
+            "suspension_kind",
+            "new_sim__iccid",
+            "new_sim__imsi",
+            "new_number_id",
+            "identity_holds",
+        )
     )
     return {row[0]: SendingFacts(*row[1:]) for row in rows}
 
@@ -122,13 +139,20 @@ def has_waiting_callbacks() -> bool:
 
 def list_subscribers_with_news(*, limit: int = 500) -> list[int]:
     """Subscribers whose latest check is decided while an order of theirs is HELD: somebody missed the news."""
-    latest = Verification.objects.filter(subscriber_id=OuterRef("line__subscriber_id")).order_by("-id")
+    latest = Verification.objects.filter(subscriber_id=OuterRef("person")).order_by("-id")
     decided = [VerificationStatus.PASSED, VerificationStatus.FAILED, VerificationStatus.EXPIRED]
-    held = ServiceOrder.objects.filter(status=OrderStatus.HELD).annotate(
-        latest_check=Subquery(latest.values("status")[:1])
+    held = ServiceOrder.objects.with_person().filter(status=OrderStatus.HELD)
+    waiting = held.annotate(latest_check=Subquery(latest.values("status")[:1])).filter(
+        Q(latest_check__in=decided) | Q(verification__status__in=decided)
     )
-    waiting = held.filter(latest_check__in=decided).order_by("held_until")
-    return sorted(set(waiting.values_list("line__subscriber_id", flat=True)[:limit]))
+    return sorted(set(waiting.order_by("held_until").values_list("person", flat=True)[:limit]))
+
+
+def list_scheduled_orders_due(*, now: datetime, limit: int) -> list[int]:
+    """Keys of orders whose day has come, except where another order for the line is open; longest due first."""
+    in_the_way = ServiceOrder.objects.open().filter(line_id=OuterRef("line_id"))
+    due = ServiceOrder.objects.scheduled().filter(~Exists(in_the_way), due_at__lte=now)
+    return list(due.order_by("due_at").values_list("id", flat=True)[:limit])
 
 
 @dataclass(frozen=True, slots=True)

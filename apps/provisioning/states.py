@@ -6,7 +6,15 @@ from apps.core.states import StateMachine
 
 
 class OrderType(models.TextChoices):
+    """What may be asked for; also what a job asks of the host carrier."""
+
     ACTIVATE = "ACTIVATE"
+    SUSPEND = "SUSPEND"
+    RESUME = "RESUME"
+    CHANGE_SIM = "CHANGE_SIM"
+    CHANGE_NUMBER = "CHANGE_NUMBER"
+    CHANGE_PLAN = "CHANGE_PLAN"
+    TRANSFER = "TRANSFER"
     TERMINATE = "TERMINATE"
 
 
@@ -19,12 +27,19 @@ class OrderStatus(models.TextChoices):
     CANCELLED = "CANCELLED"
 
 
-OPEN_ORDER = (OrderStatus.ACKNOWLEDGED, OrderStatus.HELD, OrderStatus.IN_PROGRESS)
+# What is worked on, or waits for its check. An order for a later day is ACKNOWLEDGED until then, and in nobody's way.
+OPEN_ORDER = (OrderStatus.HELD, OrderStatus.IN_PROGRESS)
 
 ORDER = StateMachine(
     "order",
     {
-        OrderStatus.ACKNOWLEDGED: {OrderStatus.HELD, OrderStatus.IN_PROGRESS},
+        # ACKNOWLEDGED -> COMPLETED: the carrier needs not be told; -> CANCELLED: it was for a later day.
+        OrderStatus.ACKNOWLEDGED: {
+            OrderStatus.HELD,
+            OrderStatus.IN_PROGRESS,
+            OrderStatus.COMPLETED,
+            OrderStatus.CANCELLED,
+        },
         OrderStatus.HELD: {OrderStatus.IN_PROGRESS, OrderStatus.FAILED, OrderStatus.CANCELLED},
         OrderStatus.IN_PROGRESS: {OrderStatus.COMPLETED, OrderStatus.FAILED, OrderStatus.CANCELLED},
         OrderStatus.COMPLETED: set(),

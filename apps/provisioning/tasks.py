@@ -46,6 +46,12 @@ def end_held_orders(**_future: Any) -> None:
     services.end_held_orders(actor=WORKER, now=clock.now())
 
 
+@shared_task(name="provisioning.start_scheduled_orders")
+def start_scheduled_orders(**_future: Any) -> None:
+    """Starts orders whose day has come."""
+    services.start_scheduled_orders(actor=WORKER, now=clock.now())
+
+
 @shared_task(name="provisioning.sweep")
 def sweep(**_future: Any) -> None:
     """Finds whatever a lost message or a dead worker left behind, and nudges again."""

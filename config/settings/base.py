@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from apps.core import sealing
+from apps.core import keyring
 from apps.core.logging import configuration as logging_configuration
 from config import environment as env
 
@@ -15,17 +16,21 @@ BASE_DIR = env.BASE_DIR
 
 # --- Secrets and addresses ------------------------------------------------------------------------------------------
 SECRET_KEY = env.text("KAIHU_SECRET_KEY")
-# Keys of personal data: "id:base64,..." (the first seals, all open), and the key of the blind indexes.
+# Master keys of personal data: "id:base64,..." (the first wraps the keys in the table, all open), and the key of blind
+# indexes until the table has one; see apps/core/keyring.py.
 KAIHU_DATA_KEYS = env.text("KAIHU_DATA_KEYS")
 KAIHU_INDEX_KEY = env.text("KAIHU_INDEX_KEY")
 for _name, _value, _parse in (
-    ("KAIHU_DATA_KEYS", KAIHU_DATA_KEYS, sealing.parse_keys),
-    ("KAIHU_INDEX_KEY", KAIHU_INDEX_KEY, sealing.parse_key),
+    ("KAIHU_DATA_KEYS", KAIHU_DATA_KEYS, keyring.parse_keys),
+    ("KAIHU_INDEX_KEY", KAIHU_INDEX_KEY, keyring.parse_key),
 ):
     try:
         _parse(_value)
     except ValueError as _error:
         raise env.stop(f"{_name}: {_error}.") from None
+
+# How long a process may not know of a new key.
+KAIHU_KEYRING_SECONDS = env.number("KAIHU_KEYRING_SECONDS", 15)
 
 # Where carriers reach us with callbacks, and where the real-name providers are.
 KAIHU_PUBLIC_URL = env.text("KAIHU_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
@@ -101,8 +106,21 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # Pictures of people: encrypted files, never under an address. Any storage of Django's will do.
+    "images": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": env.text("KAIHU_IMAGE_FOLDER", str(BASE_DIR / "var" / "images")),
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# Uploads of people's pictures stay in memory: a temporary file would hold them in clear.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+# A font with Chinese letters for the marks on pictures that are shown; without one they are in Latin letters.
+KAIHU_WATERMARK_FONT = os.environ.get("KAIHU_WATERMARK_FONT", "")
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
@@ -164,11 +182,26 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "provisioning.start_scheduled_orders": {
+        "task": "provisioning.start_scheduled_orders",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "subscribers.sweep": {"task": "subscribers.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "subscribers.expire_verifications": {
         "task": "subscribers.expire_verifications",
         "schedule": 300.0,
         "options": {"expires": 300},
+    },
+    "lines.erase_former_holders": {
+        "task": "lines.erase_former_holders",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    "subscribers.remove_erased_files": {
+        "task": "subscribers.remove_erased_files",
+        "schedule": 600.0,
+        "options": {"expires": 600},
     },
     "numbering.expire_reservations": {
         "task": "numbering.expire_reservations",
@@ -181,6 +214,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 60},
     },
     "events.relay": {"task": "events.relay", "schedule": 2.0, "options": {"expires": 10}},
+    "audit.seal": {"task": "audit.seal", "schedule": 3.0, "options": {"expires": 10}},
     "accounts.forget_idempotency_keys": {
         "task": "accounts.forget_idempotency_keys",
         "schedule": 3600.0,
@@ -225,6 +259,8 @@ OAUTH2_PROVIDER: dict[str, Any] = {
 
 # --- REST -----------------------------------------------------------------------------------------------------------
 KAIHU_MAX_BODY_BYTES = 1024 * 1024
+# Where images are uploaded: 5 MB, and the form around them.
+KAIHU_MAX_UPLOAD_BYTES = 5 * 1024 * 1024 + 64 * 1024
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
@@ -257,11 +293,17 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "DocumentType": "apps.subscribers.api.serializers.DOCUMENT_TYPES",
+        "ImageKind": "apps.subscribers.api.serializers.IMAGE_KINDS",
         "JobStatus": "apps.provisioning.states.JobStatus",
         "LineStatus": "apps.lines.states.LineStatus",
         "OrderStatus": "apps.provisioning.states.OrderStatus",
         "ReservationStatus": "apps.numbering.states.ReservationStatus",
         "SimStatus": "apps.sims.states.SimStatus",
+        "SubscriberKind": "apps.subscribers.api.serializers.KINDS",
+        "SuspendReason": "apps.provisioning.api.serializers.SUSPEND_REASONS",
+        "SuspensionKind": "apps.lines.api.serializers.KINDS",
+        "SuspensionCause": "apps.lines.api.serializers.CAUSES",
+        "TerminateReason": "apps.provisioning.api.serializers.TERMINATE_REASONS",
         "VerificationStatus": "apps.subscribers.states.VerificationStatus",
     },
     "APPEND_COMPONENTS": {

@@ -312,7 +312,8 @@ def test_whatever_the_trail_speaks_of_has_a_page() -> None:
         if keyword.arg == "target_type" and isinstance(keyword.value, ast.Constant)
     }
     assert len(written) > 10
-    assert written - set(TARGETS) == set()
+    # Sealing keys are made and retired by a command; there is nothing to look at.
+    assert written - set(TARGETS) == {"sealing_key"}
     pages = {f"{model._meta.app_label}_{model._meta.model_name}" for model in PAGES}
     assert set(TARGETS.values()) <= pages
     trails = {page.trail for page in PAGES.values() if isinstance(page, TenantAdmin) and page.trail}

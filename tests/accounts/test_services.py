@@ -195,7 +195,13 @@ def test_digests() -> None:
 
 
 def test_rights_by_role() -> None:
-    assert roles.rights_of("COMPLIANCE") == {"identity.reveal", "realname.review"}
+    assert roles.rights_of("COMPLIANCE") == {
+        "identity.export",
+        "identity.reveal",
+        "lines.suspend",
+        "realname.review",
+        "retention.hold",
+    }
     assert "jobs.retry" in roles.rights_of("ENGINEER")
     assert "identity.reveal" not in roles.rights_of("ENGINEER") | roles.rights_of("SUPPORT")
     assert "operators.manage" in roles.rights_of("PLATFORM")

@@ -51,6 +51,8 @@ def test_a_tenants_rows_are_read_through_visible_to(model: type[models.Model]) -
 # Tables without an operator column, and how it is known whose their rows are.
 SHARED = {
     "accounts.IdempotencyKey": "reached by its partner app only",
+    "audit.SealHorizon": "how far the sealer is",
+    "core.SealingKey": "keys of the platform",
     "lines.NumberAssignment": "reached by its line",
     "lines.SimAssignment": "reached by its line",
     "operators.AccessCode": "facts of the country",

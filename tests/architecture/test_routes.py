@@ -33,6 +33,7 @@ SCOPES: dict[str, dict[str, str | None]] = {
     "plans": {"GET": "orders:read"},
     "subscribers": {"GET": "subscribers:read", "POST": "subscribers:write"},
     "subscribers/<str:subscriber_id>": {"GET": "subscribers:read"},
+    "subscribers/<str:subscriber_id>/documents": {"POST": "subscribers:write"},
     "subscribers/<str:subscriber_id>/verifications": {"POST": "subscribers:write"},
     "verifications/<str:verification_id>": {"GET": "subscribers:read"},
     "orders": {"GET": "orders:read", "POST": "orders:write"},

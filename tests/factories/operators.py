@@ -36,6 +36,8 @@ DEFAULT_POLICIES: dict[PolicyKey, Any] = {
     PolicyKey.VERIFICATION_PATIENCE_HOURS: 48,
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: ["resident_id"],
     PolicyKey.FACE_EVIDENCE_REQUIRED: False,
+    PolicyKey.CONSENT_REQUIRED: False,
+    PolicyKey.REVEALS_PER_HOUR: 30,
     PolicyKey.HELD_ORDER_HOURS: 48,
     PolicyKey.JOB_MAX_ATTEMPTS: 8,
     PolicyKey.JOB_PATIENCE_HOURS: 24,

@@ -13,6 +13,7 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.lines import services as lines
 from apps.lines.models import Line, Plan
+from apps.lines.states import SuspensionCause, SuspensionKind
 from apps.numbering import services as numbering
 from apps.numbering.models import NumberRange
 from apps.operators.calendar import china_date
@@ -22,10 +23,14 @@ from apps.provisioning.models import ActivationJob, ServiceOrder
 from apps.provisioning.services.jobs import Claim, Outcome, claim_due_jobs, record_outcome
 from apps.sims import services as sims
 from apps.subscribers.models import Subscriber
-from tests.factories.subscribers import given_verified_subscriber
+from apps.subscribers.realname.providers.base import AuthorityAnswer
+from apps.subscribers.services import run_due_verifications
+from tests.factories.subscribers import answering, given_verification, given_verified_subscriber
 from tests.simulator import callback_secret_for, secret_for
 
 SYSTEM = Actor.system("tests")
+# Blocks of other factories begin elsewhere.
+_BLOCKS = {"unicom": "1709", "mobile": "1659", "telecom": "1629"}
 _blocks = itertools.count(0)
 _cards = itertools.count(1)
 _accounts = itertools.count(1)
@@ -73,6 +78,57 @@ class Seller:
         assert self.record(claim, Succeeded("UC-1"))
         return Line.objects.get(pk=order.line_id)
 
+    def answer(self, order: ServiceOrder, outcome: Outcome) -> ServiceOrder:
+        """The order, after the carrier was called about its job and answered that."""
+        (claim,) = [claim for claim in self.claim() if claim.order_id == order.pk]
+        assert self.record(claim, outcome)
+        return ServiceOrder.objects.get(pk=order.pk)
+
+    def done(self, order: ServiceOrder) -> ServiceOrder:
+        return self.answer(order, Succeeded("UC-1"))
+
+    def another_plan(self, code: str = "PLAN-29") -> Plan:
+        return given_plan(operator=self.operator, carrier=self.carrier, now=self.now, code=code)
+
+    def another_card(self) -> str:
+        return given_sims(operator=self.operator, carrier=self.carrier, now=self.now, count=1)[0]
+
+    def ask(self, type: str, line: Line, **fields: object) -> ServiceOrder:
+        """An order of that type for the line, with something that will do for whatever is not given."""
+        fields = {"actor": SYSTEM, "line": line.uid, "now": self.now, **fields}
+        match type:
+            case "suspend":
+                defaults = {"kind": SuspensionKind.TWO_WAY, "reason": SuspensionCause.LOST}
+                return services.place_suspension_order(**{**defaults, **fields})
+            case "resume":
+                return services.place_resumption_order(**{"reason": SuspensionCause.LOST, **fields})
+            case "change_sim":
+                if "verification" not in fields:
+                    fields["verification"] = line.subscriber.verifications.order_by("-id")[0].uid
+                if "iccid" not in fields:
+                    fields["iccid"] = self.another_card()
+                return services.place_sim_change_order(**fields)
+            case "change_number":
+                fields.setdefault("wish", services.NumberWish(number=self.range.first + 500))
+                return services.place_number_change_order(**fields)
+            case "change_plan":
+                if "plan" not in fields:
+                    fields["plan"] = self.another_plan().uid
+                return services.place_plan_change_order(**fields)
+            case "transfer":
+                if "subscriber" not in fields:
+                    fields["subscriber"] = self.subscriber().uid
+                return services.place_transfer_order(**fields)
+            case "terminate":
+                return services.place_termination_order(**{"reason": "user_request", **fields})
+        raise ValueError(type)
+
+    def suspended_line(self, **fields: object) -> Line:
+        """A line that stands still: two-way, for a lost phone, unless something else is given."""
+        line = self.active_line()
+        self.done(self.ask("suspend", line, **fields))
+        return Line.objects.get(pk=line.pk)
+
     def accepted_job(self) -> ActivationJob:
         """A job the carrier has accepted and not finished."""
         order = self.order()
@@ -87,13 +143,14 @@ def given_seller(
     now: datetime,
     cards: int = 20,
     base_url: str = "http://127.0.0.1:9",
+    carrier: str = "unicom",
     **connection: object,
 ) -> Seller:
-    """Sells on unicom, with a range of a thousand numbers."""
+    """Sells on that carrier, with a range of a thousand numbers."""
     agreement = WholesaleAgreement.objects.select_related("host_carrier").get(
-        operator=operator, host_carrier__code="unicom"
+        operator=operator, host_carrier__code=carrier
     )
-    block = f"1709{next(_blocks):04d}"
+    block = f"{_BLOCKS[carrier]}{next(_blocks):04d}"
     leased = numbering.lease_range(
         actor=SYSTEM,
         operator=operator,
@@ -145,7 +202,7 @@ def given_connection(
         actor=SYSTEM,
         operator=operator,
         host_carrier=carrier,
-        dialect="unicom",
+        dialect=carrier.code,
         base_url=base_url,
         app_key=app_key,
         secret=secret_for(app_key),
@@ -187,3 +244,17 @@ def make_due(*jobs: ActivationJob) -> None:
     ActivationJob.objects.filter(pk__in=[job.pk for job in jobs]).update(
         next_attempt_at="2000-01-01T00:00:00Z"
     )
+
+
+TYPES = ("suspend", "resume", "change_sim", "change_number", "change_plan", "transfer", "terminate")
+
+
+def given_line(seller: Seller, type: str) -> Line:
+    """A line that such an order can be placed for."""
+    return seller.suspended_line() if type == "resume" else seller.active_line()
+
+
+def decide(person: Subscriber, now: datetime, answer: AuthorityAnswer = AuthorityAnswer.MATCH) -> None:
+    """Another real-name check of the person, with that result."""
+    given_verification(subscriber=person, now=now)
+    run_due_verifications(clock=lambda: now, providers=answering(answer))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,58 +9,30 @@ import pytest
 from apps.audit.models import AuditEvent
 from apps.carriers.errors import CarrierNotConnected
 from apps.core.actor import Actor
-from apps.core.errors import DomainError, NotFound
+from apps.core.errors import NotFound
 from apps.events.models import OutboxEvent
 from apps.lines.errors import HolderLimitReached, PlanNotAvailable
-from apps.lines.models import HolderSlot, Line
 from apps.numbering import services as numbering
 from apps.numbering.errors import NumberNotAvailable
-from apps.numbering.models import PhoneNumber
 from apps.numbering.states import NumberStatus
 from apps.operators import services as operators
 from apps.operators.errors import AgreementNotValid, DealerNotAllowed, LicenceNotValid
 from apps.operators.models import Licence, VirtualOperator, WholesaleAgreement
 from apps.operators.policies import PolicyKey
 from apps.operators.states import LicenceKind
-from apps.provisioning.models import ActivationJob, ServiceOrder
+from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services import NumberWish, place_activation_order
 from apps.provisioning.states import JobStatus, OrderStatus
 from apps.sims.errors import SimNotAvailable, SimWrongCarrier
-from apps.sims.models import SimCard
 from apps.subscribers import services as subscribers
 from apps.subscribers.errors import IdentityExpired, IdentityNotVerified
 from apps.subscribers.realname.providers.base import AuthorityAnswer
-from tests import refusals
 from tests.factories.operators import given_licence, given_policy
 from tests.factories.provisioning import SYSTEM, Seller, given_seller, given_sims
 from tests.factories.subscribers import answering, given_subscriber, given_verification
+from tests.provisioning.untouched import refused
 
 pytestmark = pytest.mark.django_db
-
-
-def state() -> dict[str, object]:
-    """Everything an order could have touched."""
-    return {
-        "orders": ServiceOrder.objects.count(),
-        "jobs": ActivationJob.objects.count(),
-        "lines": Line.objects.count(),
-        "slots": HolderSlot.objects.count(),
-        "numbers": sorted(
-            PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).values_list("number", "status")
-        ),
-        "sims": sorted(SimCard.objects.values_list("iccid", "status")),
-        "audit": AuditEvent.objects.count(),
-        "events": OutboxEvent.objects.count(),
-    }
-
-
-@contextmanager
-def refused(error: type[DomainError]) -> Iterator[None]:
-    """The block is refused with this very error, and nothing is written."""
-    before = state()
-    with refusals.refused(error):
-        yield
-    assert state() == before
 
 
 def test_takes_slot_number_and_sim_and_queues_one_job(seller: Seller) -> None:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NoReturn
 
 import orjson
 import structlog
+from django.core.files.uploadedfile import UploadedFile
 from django.db import InterfaceError, OperationalError
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -166,6 +167,23 @@ def _fingerprint(request: Request) -> bytes:
 
     Keyed, because the body may hold an identity number and few unknown digits: a bare hash could be searched.
     """
-    body = orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS)
+    body = orjson.dumps(_as_data(request.data), option=orjson.OPT_SORT_KEYS)
     digest = hashlib.sha256(f"{request.method}\n{request.get_full_path()}\n".encode() + body).hexdigest()
-    return sealing.blind_index(digest, purpose="accounts.idempotency")
+    return sealing.keyed_hash(digest, purpose="accounts.idempotency")
+
+
+def _as_data(sent: Any) -> Any:
+    """Of a form with files: its fields, and the files by their content, whatever they are called."""
+    if not isinstance(sent, QueryDict):
+        return sent
+    return {
+        name: [_digest(value) if isinstance(value, UploadedFile) else value for value in values]
+        for name, values in sent.lists()
+    }
+
+
+def _digest(file: UploadedFile[bytes]) -> str:
+    file.seek(0)
+    digest = hashlib.sha256(file.read()).hexdigest()
+    file.seek(0)
+    return digest

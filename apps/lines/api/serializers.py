@@ -7,10 +7,13 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.api.formats import money, timestamp
-from apps.lines.models import Line, Plan
+from apps.lines.models import Line, Plan, SuspensionReason
 from apps.lines.selectors import Fittings
-from apps.lines.states import LineStatus
+from apps.lines.states import LineStatus, SuspensionCause, SuspensionKind
 from apps.numbering.numbers import to_e164
+
+KINDS = [kind.lower() for kind in SuspensionKind.values]
+CAUSES = [cause.lower() for cause in SuspensionCause.values]
 
 
 class MoneySerializer(serializers.Serializer[Any]):
@@ -31,6 +34,21 @@ class PlanListSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True)
 
 
+class SuspensionReasonSerializer(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(KINDS)
+    reason = serializers.ChoiceField(CAUSES)
+    placed_at = serializers.DateTimeField()
+    notice = serializers.CharField()
+    remedy = serializers.CharField()
+
+
+class SuspensionSerializer(serializers.Serializer[Any]):
+    """How still the line stands, and everything that has to be lifted before it runs again."""
+
+    kind = serializers.ChoiceField(KINDS)
+    reasons = SuspensionReasonSerializer(many=True)
+
+
 class LineSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     number = serializers.CharField()
@@ -38,7 +56,7 @@ class LineSerializer(serializers.Serializer[Any]):
     carrier = serializers.CharField()
     plan = serializers.CharField()
     status = serializers.ChoiceField(LineStatus.choices)
-    suspension = serializers.DictField(allow_null=True)
+    suspension = SuspensionSerializer(allow_null=True)
     subscriber = serializers.CharField()
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
@@ -60,6 +78,23 @@ def show_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _show_reason(reason: SuspensionReason) -> dict[str, Any]:
+    return {
+        "kind": reason.kind.lower(),
+        "reason": reason.cause.lower(),
+        "placed_at": timestamp(reason.placed_at),
+        "notice": reason.notice,
+        "remedy": reason.remedy,
+    }
+
+
+def _show_suspension(line: Line) -> dict[str, Any] | None:
+    if line.suspension_kind is None:
+        return None
+    reasons: list[SuspensionReason] = line.in_force  # type: ignore[attr-defined]
+    return {"kind": line.suspension_kind.lower(), "reasons": [_show_reason(reason) for reason in reasons]}
+
+
 def show_line(line: Line, fittings: Fittings) -> dict[str, Any]:
     return {
         "id": line.uid,
@@ -68,7 +103,7 @@ def show_line(line: Line, fittings: Fittings) -> dict[str, Any]:
         "carrier": line.host_carrier.code,
         "plan": line.plan.uid,
         "status": line.status,
-        "suspension": {"kind": line.suspension_kind.lower(), "reasons": []} if line.suspension_kind else None,
+        "suspension": _show_suspension(line),
         "subscriber": line.subscriber.uid,
         "created_at": timestamp(line.created_at),
         "activated_at": timestamp(line.activated_at),

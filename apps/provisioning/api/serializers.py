@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from typing import Any
 
+from django.db.models import TextChoices
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.audit.models import AuditEvent
 from apps.core.api.formats import timestamp
 from apps.core.api.serializers import StrictSerializer
 from apps.core.personal import looks_like_resident_id
+from apps.lines.states import GRAVE, SuspensionCause, SuspensionKind
 from apps.numbering.numbers import parse_e164
 from apps.numbering.states import NumberGrade
 from apps.provisioning.models import ActivationJob, ServiceOrder
+from apps.provisioning.services import Effective
 from apps.provisioning.states import JobStatus, OrderStatus, OrderType
 
+ICCID = r"^89[0-9A-Za-z]{17,18}$"
+PARTNER_CAUSES = [cause for cause in SuspensionCause if cause not in GRAVE]
+SUSPEND_REASONS = [cause.lower() for cause in PARTNER_CAUSES]
 TERMINATE_REASONS = ("user_request", "arrears", "fraud", "regulator")
 
 
@@ -34,8 +43,8 @@ class NumberCriteriaSerializer(StrictSerializer):
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
-class ExternalIdField(serializers.CharField):
-    """The partner's own id of an order: kept and shown in clear, so it must not be somebody's identity number."""
+class OwnWordsField(serializers.CharField):
+    """The partner's own id or note: kept and shown in clear, so it must not be somebody's identity number."""
 
     def to_internal_value(self, data: Any) -> str:
         text = str(super().to_internal_value(data))
@@ -46,6 +55,47 @@ class ExternalIdField(serializers.CharField):
         return text
 
 
+@extend_schema_field(OpenApiTypes.STR)
+class NumberField(serializers.Field[int, str, str, Any]):
+    """E.164 in, the eleven digits out."""
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return parse_e164(data if isinstance(data, str) else "")
+        except ValueError:
+            raise serializers.ValidationError("Not a mainland mobile number.", code="invalid") from None
+
+
+class LowerChoiceField(serializers.ChoiceField):
+    """Words of ours, in lower case outside."""
+
+    def __init__(self, words: type[TextChoices], among: Collection[TextChoices] = (), **options: Any) -> None:
+        self.words = words
+        super().__init__([word.lower() for word in among or words], **options)
+
+    def to_internal_value(self, data: Any) -> TextChoices:
+        return self.words[super().to_internal_value(data).upper()]
+
+
+def only_one_of(attrs: dict[str, Any], *names: str) -> None:
+    """Several of these contradict each other."""
+    given = [name for name in names if name in attrs]
+    if len(given) > 1:
+        raise serializers.ValidationError(
+            {
+                name: serializers.ErrorDetail(f"Give only one of {', '.join(given)}.", "exclusive")
+                for name in given
+            }
+        )
+
+
+class LineOrderSerializer(StrictSerializer):
+    """What orders for a line that is there have in common."""
+
+    line = serializers.CharField(max_length=64)
+    external_id = OwnWordsField(max_length=64, required=False)
+
+
 class ActivateSerializer(StrictSerializer):
     """An order of type activate."""
 
@@ -53,37 +103,80 @@ class ActivateSerializer(StrictSerializer):
     subscriber = serializers.CharField(max_length=64)
     plan = serializers.CharField(max_length=64)
     reservation = serializers.CharField(max_length=64, required=False)
-    number = serializers.CharField(max_length=20, required=False)
+    number = NumberField(required=False)
     number_criteria = NumberCriteriaSerializer(required=False)
-    iccid = serializers.RegexField(r"^89[0-9A-Za-z]{17,18}$", required=False)
+    iccid = serializers.RegexField(ICCID, required=False)
     dealer = serializers.CharField(max_length=64, required=False)
-    external_id = ExternalIdField(max_length=64, required=False)
-
-    def validate_number(self, value: str) -> int:
-        try:
-            return parse_e164(value)
-        except ValueError:
-            raise serializers.ValidationError("Not a mainland mobile number.", code="invalid") from None
+    external_id = OwnWordsField(max_length=64, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = [name for name in ("reservation", "number", "number_criteria") if name in attrs]
-        if len(given) > 1:
+        only_one_of(attrs, "reservation", "number", "number_criteria")
+        return attrs
+
+
+class SuspendSerializer(LineOrderSerializer):
+    """An order of type suspend."""
+
+    type = serializers.ChoiceField(["suspend"])
+    kind = LowerChoiceField(SuspensionKind)
+    reason = LowerChoiceField(SuspensionCause, PARTNER_CAUSES)
+    note = OwnWordsField(max_length=200, required=False)
+
+
+class ResumeSerializer(LineOrderSerializer):
+    """An order of type resume: `reason` is the one to lift. Those of the operator can be named, and not lifted."""
+
+    type = serializers.ChoiceField(["resume"])
+    reason = LowerChoiceField(SuspensionCause)
+
+
+class ChangeSimSerializer(LineOrderSerializer):
+    """An order of type change_sim."""
+
+    type = serializers.ChoiceField(["change_sim"])
+    iccid = serializers.RegexField(ICCID)
+    verification = serializers.CharField(max_length=64)
+
+
+class ChangeNumberSerializer(LineOrderSerializer):
+    """An order of type change_number: to that number, or to one of that reservation."""
+
+    type = serializers.ChoiceField(["change_number"])
+    reservation = serializers.CharField(max_length=64, required=False)
+    number = NumberField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        only_one_of(attrs, "reservation", "number")
+        if not {"reservation", "number"} & attrs.keys():
             raise serializers.ValidationError(
-                {
-                    name: serializers.ErrorDetail(f"Give only one of {', '.join(given)}.", "exclusive")
-                    for name in given
-                }
+                {"number": serializers.ErrorDetail("Give a number or a reservation.", "required")}
             )
         return attrs
 
 
-class TerminateSerializer(StrictSerializer):
+class ChangePlanSerializer(LineOrderSerializer):
+    """An order of type change_plan; next_month is its first day in China."""
+
+    type = serializers.ChoiceField(["change_plan"])
+    plan = serializers.CharField(max_length=64)
+    effective = serializers.ChoiceField([moment.value for moment in Effective], required=False)
+
+    def validate_effective(self, value: str) -> Effective:
+        return Effective(value)
+
+
+class TransferSerializer(LineOrderSerializer):
+    """An order of type transfer."""
+
+    type = serializers.ChoiceField(["transfer"])
+    subscriber = serializers.CharField(max_length=64)
+
+
+class TerminateSerializer(LineOrderSerializer):
     """An order of type terminate."""
 
     type = serializers.ChoiceField(["terminate"])
-    line = serializers.CharField(max_length=64)
     reason = serializers.ChoiceField(TERMINATE_REASONS)
-    external_id = ExternalIdField(max_length=64, required=False)
 
 
 class OrderTypeSerializer(serializers.Serializer[Any]):
@@ -94,6 +187,12 @@ class OrderTypeSerializer(serializers.Serializer[Any]):
 
 ORDER_SERIALIZERS: dict[str, type[StrictSerializer]] = {
     "activate": ActivateSerializer,
+    "suspend": SuspendSerializer,
+    "resume": ResumeSerializer,
+    "change_sim": ChangeSimSerializer,
+    "change_number": ChangeNumberSerializer,
+    "change_plan": ChangePlanSerializer,
+    "transfer": TransferSerializer,
     "terminate": TerminateSerializer,
 }
 
@@ -128,6 +227,7 @@ class OrderSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
     external_id = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
+    due_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     jobs = JobSerializer(many=True)
     timeline = TimelineSerializer(many=True)
@@ -160,6 +260,7 @@ def show_order(order: ServiceOrder, steps: list[AuditEvent]) -> dict[str, Any]:
         "reason": order.reason or None,
         "external_id": order.external_id or None,
         "created_at": timestamp(order.created_at),
+        "due_at": timestamp(order.due_at),
         "finished_at": timestamp(order.finished_at),
         "jobs": [show_job(job) for job in order.jobs.all()],
         "timeline": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,46 @@ from apps.provisioning.states import OrderStatus, OrderType
 _ORDER_REQUEST = PolymorphicProxySerializer(
     "OrderRequest", {**ORDER_SERIALIZERS}, resource_type_field_name="type"
 )
+
+
+def _wish(data: dict[str, Any]) -> services.NumberWish:
+    criteria = data.pop("number_criteria", None)
+    return services.NumberWish(
+        reservation=data.pop("reservation", None),
+        number=data.pop("number", None),
+        criteria=NumberCriteria(**criteria) if criteria else None,
+    )
+
+
+def _activate(view: PartnerView, data: dict[str, Any]) -> ServiceOrder:
+    return services.place_activation_order(
+        actor=view.actor,
+        operator_id=view.partner_app.operator_id,
+        wish=_wish(data),
+        now=view.now,
+        **data,
+    )
+
+
+def _change_number(view: PartnerView, data: dict[str, Any]) -> ServiceOrder:
+    return services.place_number_change_order(actor=view.actor, wish=_wish(data), now=view.now, **data)
+
+
+def _by(service: Callable[..., ServiceOrder]) -> Callable[[PartnerView, dict[str, Any]], ServiceOrder]:
+    """The service takes what the body has, by the same names."""
+    return lambda view, data: service(actor=view.actor, now=view.now, **data)
+
+
+_PLACE: dict[str, Callable[[PartnerView, dict[str, Any]], ServiceOrder]] = {
+    "activate": _activate,
+    "suspend": _by(services.place_suspension_order),
+    "resume": _by(services.place_resumption_order),
+    "change_sim": _by(services.place_sim_change_order),
+    "change_number": _change_number,
+    "change_plan": _by(services.place_plan_change_order),
+    "transfer": _by(services.place_transfer_order),
+    "terminate": _by(services.place_termination_order),
+}
 
 
 class OrderListView(PartnerView):
@@ -80,18 +121,7 @@ class OrderListView(PartnerView):
         body = ORDER_SERIALIZERS[kind.validated_data["type"]](data=request.data)
         body.is_valid(raise_exception=True)
         data = dict(body.validated_data)
-        if data.pop("type") == "activate":
-            criteria = data.pop("number_criteria", None)
-            wish = services.NumberWish(
-                reservation=data.pop("reservation", None),
-                number=data.pop("number", None),
-                criteria=NumberCriteria(**criteria) if criteria else None,
-            )
-            order = services.place_activation_order(
-                actor=self.actor, operator_id=self.partner_app.operator_id, wish=wish, now=self.now, **data
-            )
-        else:
-            order = services.place_termination_order(actor=self.actor, now=self.now, **data)
+        order = _PLACE[data.pop("type")](self, data)
         return Response(
             _shown(self, order.uid), status=202, headers={"Location": f"/api/v1/orders/{order.uid}"}
         )

@@ -2,19 +2,29 @@
 
 from apps.provisioning.errors import CallbackRefused
 from apps.provisioning.services.callbacks import apply_next_callback, receive_callback
+from apps.provisioning.services.cancelling import cancel_order
 from apps.provisioning.services.drain import drain
-from apps.provisioning.services.holds import continue_held_orders, end_held_orders
 from apps.provisioning.services.jobs import claim_due_jobs, expire_leases, record_outcome
-from apps.provisioning.services.orders import (
-    NumberWish,
-    cancel_order,
-    place_activation_order,
-    place_termination_order,
+from apps.provisioning.services.order_types.activate import NumberWish, place_activation_order
+from apps.provisioning.services.order_types.change_number import place_number_change_order
+from apps.provisioning.services.order_types.change_plan import Effective, place_plan_change_order
+from apps.provisioning.services.order_types.change_sim import place_sim_change_order
+from apps.provisioning.services.order_types.suspension import (
+    place_resumption_order,
+    place_suspension_order,
 )
+from apps.provisioning.services.order_types.terminate import place_termination_order
+from apps.provisioning.services.order_types.transfer import place_transfer_order
 from apps.provisioning.services.staff import retry_job
+from apps.provisioning.services.waiting import (
+    continue_held_orders,
+    end_held_orders,
+    start_scheduled_orders,
+)
 
 __all__ = [
     "CallbackRefused",
+    "Effective",
     "NumberWish",
     "apply_next_callback",
     "cancel_order",
@@ -24,8 +34,15 @@ __all__ = [
     "end_held_orders",
     "expire_leases",
     "place_activation_order",
+    "place_number_change_order",
+    "place_plan_change_order",
+    "place_resumption_order",
+    "place_sim_change_order",
+    "place_suspension_order",
     "place_termination_order",
+    "place_transfer_order",
     "receive_callback",
     "record_outcome",
     "retry_job",
+    "start_scheduled_orders",
 ]

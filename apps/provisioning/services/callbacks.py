@@ -13,7 +13,6 @@ from apps.carriers.base import CallbackForged, Rejected
 from apps.core import dispatch
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import database_now, serialize_on, use_case
-from apps.lines import selectors as lines
 from apps.numbering.numbers import to_e164
 from apps.provisioning.errors import CallbackRefused
 from apps.provisioning.models import ActivationJob, CarrierCallback
@@ -104,7 +103,7 @@ def _apply(callback: CarrierCallback, now: datetime) -> CallbackOutcome:
         return CallbackOutcome.UNMATCHED
     serialize_on(f"order:{found.order_id}")
     job = ActivationJob.objects.get(pk=found.pk)
-    if to_e164(lines.get_fittings(line_ids=[job.line_id])[job.line_id].number) != callback.number:
+    if to_e164(job.number) != callback.number:
         logger.error("callback names another number", extra={"job": job.uid})
         return CallbackOutcome.CONFLICT
     if job.status == JobStatus.SUCCEEDED:

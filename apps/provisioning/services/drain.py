@@ -15,24 +15,25 @@ from datetime import datetime
 
 from apps.carriers import services as carriers
 from apps.carriers.base import (
-    ActivateRequest,
     Adapter,
     CarrierMisconfigured,
     CarrierRejected,
     CarrierUnavailable,
     OutcomeUnknown,
-    QueryRequest,
     Rejected,
-    TerminateRequest,
 )
 from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import outside_transaction
 from apps.lines import selectors as lines
-from apps.lines.selectors import Fittings
-from apps.numbering.numbers import to_e164
 from apps.provisioning import selectors
-from apps.provisioning.selectors import SendingFacts
+from apps.provisioning.services.carrier_requests import (
+    Request,
+    build,
+    call,
+    names_holder,
+    stands_on_check,
+)
 from apps.provisioning.services.jobs import (
     Claim,
     Misconfigured,
@@ -45,9 +46,7 @@ from apps.provisioning.services.jobs import (
     record_outcome,
     strand_queued_jobs,
 )
-from apps.provisioning.states import AttemptKind, OrderType
 from apps.subscribers import services as subscribers
-from apps.subscribers.services import HolderIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +54,6 @@ logger = logging.getLogger(__name__)
 SLOTS = 32
 # Seconds that one drain goes on claiming, well inside the broker's visibility timeout.
 RUN_FOR = 20.0
-
-Request = ActivateRequest | TerminateRequest | QueryRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,52 +130,23 @@ def _load(actor: Actor, claims: Sequence[Claim]) -> list[Work]:
     claimed_at = time.monotonic()
     fittings = lines.get_fittings(line_ids=[claim.line_id for claim in claims])
     facts = selectors.get_sending_facts(order_ids=[claim.order_id for claim in claims])
-    holders = {facts[claim.order_id].subscriber_id for claim in claims if _opens_line(claim)}
+    holders = {facts[claim.order_id].holder_id for claim in claims if names_holder(claim)}
     identities = subscribers.open_identity_for_carrier(actor=actor, subscriber_ids=holders)
     work = []
     for claim in claims:
         fact = facts[claim.order_id]
-        identity = identities.get(fact.subscriber_id) if _opens_line(claim) else None
+        holder = identities.get(fact.holder_id) if names_holder(claim) else None
         outcome: Outcome | None = None
         request: Request | None = None
-        if _opens_line(claim) and claim.never_told and not fact.identity_holds:
+        if stands_on_check(claim) and claim.never_told and not fact.identity_holds:
             # The check was withdrawn or contradicted since the order was placed, and the carrier knows nothing yet.
             outcome = Rejected("identity_expired", "The real-name check no longer holds.")
-        elif _opens_line(claim) and identity is None:
+        elif names_holder(claim) and holder is None:
             outcome = Misconfigured("identity_unreadable", "The holder's data cannot be opened.")
         else:
-            request = _request(claim, fittings[claim.line_id], fact, identity)
+            request = build(claim, fittings[claim.line_id], fact, holder)
         work.append(Work(claim, claimed_at, request, outcome))
     return work
-
-
-def _opens_line(claim: Claim) -> bool:
-    return claim.kind is AttemptKind.SEND and claim.operation == OrderType.ACTIVATE
-
-
-def _request(claim: Claim, fitting: Fittings, fact: SendingFacts, identity: HolderIdentity | None) -> Request:
-    number = to_e164(fitting.number)
-    if claim.kind is AttemptKind.QUERY:
-        return QueryRequest(reference=claim.reference, request_id=claim.request_id, number=number)
-    if identity is None:
-        return TerminateRequest(
-            reference=claim.reference,
-            request_id=claim.request_id,
-            number=number,
-            iccid=fitting.iccid,
-            reason=fact.request_reason,
-        )
-    return ActivateRequest(
-        reference=claim.reference,
-        request_id=claim.request_id,
-        number=number,
-        iccid=fitting.iccid,
-        imsi=fitting.imsi,
-        plan_code=fact.plan_code,
-        holder_name=identity.name,
-        document_type=identity.document_type,
-        document_number=identity.document_number,
-    )
 
 
 def _carry_out(adapter: Adapter, work: Work, carrier: CarrierConnection) -> Outcome:
@@ -190,15 +158,7 @@ def _carry_out(adapter: Adapter, work: Work, carrier: CarrierConnection) -> Outc
     if left <= carrier.timeout_seconds:
         return NotSent("lease_too_short", "The lease was nearly over before the call.")
     try:
-        match work.request:
-            case ActivateRequest():
-                return adapter.activate(work.request)
-            case TerminateRequest():
-                return adapter.terminate(work.request)
-            case QueryRequest():
-                return adapter.query(work.request)
-            case _:
-                raise TypeError("no request")
+        return call(adapter, work.request)
     except CarrierRejected as error:
         return Rejected(error.code, error.detail)
     except CarrierUnavailable as error:

@@ -38,6 +38,8 @@ class Claim:
     request_id: str
     order_id: int
     line_id: int
+    # What the line had when the job was made.
+    number: int
     # The carrier certainly knows nothing of it yet.
     never_told: bool
 
@@ -113,7 +115,7 @@ UPDATE provisioning_activationjob AS job SET
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 FROM due WHERE job.id = due.id
 RETURNING job.id, job.token, job.status, job.operation, job.reference, job.request_id, job.order_id, job.line_id,
-    job.told_at IS NULL, clock_timestamp()
+    job.number, job.told_at IS NULL, clock_timestamp()
 """
 # Calls about these jobs that never came back: their workers died while asking.
 _FORGET_LOST_QUESTIONS = """
@@ -153,11 +155,9 @@ def claim_due_jobs(*, carrier: CarrierConnection, limit: int) -> list[Claim]:
         cursor.execute(_FORGET_LOST_QUESTIONS, {"jobs": [row[0] for row in rows]})
     claims = []
     attempts = []
-    for job_id, token, status, operation, reference, request_id, order_id, line_id, never_told, at in rows:
+    for job_id, token, status, *facts, at in rows:
         kind = AttemptKind.SEND if status == JobStatus.SENDING else AttemptKind.QUERY
-        claims.append(
-            Claim(job_id, token, kind, operation, reference, request_id, order_id, line_id, never_told)
-        )
+        claims.append(Claim(job_id, token, kind, *facts))
         attempts.append(JobAttempt(job_id=job_id, token=token, kind=kind, started_at=at))
     JobAttempt.objects.bulk_create(attempts)
     return claims

@@ -10,19 +10,12 @@ from datetime import datetime
 
 from apps.core.actor import Actor
 from apps.core.db import operation
-from apps.lines import services as lines
-from apps.lines.services import Blame
 from apps.provisioning.models import ActivationJob, JobAttempt, ServiceOrder
+from apps.provisioning.services.opening import complete
+from apps.provisioning.services.order_types import KINDS
 from apps.provisioning.services.tracing import announce, trace
-from apps.provisioning.states import AttemptOutcome, FailureKind, OrderStatus, OrderType
+from apps.provisioning.states import AttemptOutcome, FailureKind, OrderStatus
 
-# Refusals that speak of the thing itself: the next order would be refused for it too.
-_BLAME = {
-    "carrier_number_invalid": Blame.NUMBER,
-    "carrier_number_in_use": Blame.NUMBER,
-    "carrier_sim_invalid": Blame.SIM,
-    "carrier_sim_in_use": Blame.SIM,
-}
 _ENDINGS = {
     OrderStatus.FAILED: ("order.fail", "order.failed"),
     OrderStatus.CANCELLED: ("order.cancel", "order.cancelled"),
@@ -37,57 +30,49 @@ class Fenced(Exception):
 def succeed_job(
     *, actor: Actor, job: ActivationJob, carrier_reference: str, token: int | None, now: datetime
 ) -> None:
-    """The carrier has done it: job SUCCEEDED, order COMPLETED, line ACTIVE or TERMINATED, all in one transaction.
+    """The carrier has done it: job SUCCEEDED, order COMPLETED, the line as it was to be, all in one transaction.
 
     :raises Fenced: when `token` is given and no longer the job's.
     :raises InvalidTransition: when job, order or line are past that.
     """
-    if job.operation == OrderType.ACTIVATE:
-        lines.activate_line(actor=actor, line_id=job.line_id, now=now)
-    else:
-        request_reason = ServiceOrder.objects.values_list("request_reason", flat=True).get(pk=job.order_id)
-        lines.terminate_line(actor=actor, line_id=job.line_id, reason=request_reason, now=now)
-    order = ServiceOrder.objects.select_for_update().get(pk=job.order_id)
-    before = order.status
-    order.complete(now)
+    asked = ServiceOrder.objects.get(pk=job.order_id)
+    KINDS[asked.type].complete(actor, asked, now)
+    complete(actor=actor, order=ServiceOrder.objects.select_for_update().get(pk=job.order_id), now=now)
     lock_job(job.pk, token).succeed(carrier_reference=carrier_reference, now=now)
-    trace(actor, order, "order.complete", before, now)
-    announce(actor, order, "order.completed", before, now)
 
 
 @operation
 def end_refused_job(
     *, actor: Actor, job: ActivationJob, code: str, detail: str, token: int | None, now: datetime
 ) -> None:
-    """The final no: job FAILED, order FAILED with the code, and everything an activation took is given back.
+    """The final no: job FAILED, order FAILED with the code, and everything the order took is given back.
 
-    A refused termination leaves its line as it was; but one of a line that the carrier has closed already has what it
-    wanted, and one of a line that the carrier does not know is for staff to look at.
+    A refusal that says that it is so already is a yes. One for want of the line, which we believe to be there, is for
+    staff to look at.
 
     :raises Fenced: when `token` is given and no longer the job's.
     :raises InvalidTransition: when job, order or line are past that.
     """
-    if job.operation == OrderType.TERMINATE and code == "carrier_line_closed":
+    kind = KINDS[ServiceOrder.objects.values_list("type", flat=True).get(pk=job.order_id)]
+    if code in kind.already_so:
         succeed_job(actor=actor, job=job, carrier_reference="", token=token, now=now)
-        return
-    if job.operation == OrderType.TERMINATE and code == "carrier_line_not_found":
+    elif code == "carrier_line_not_found" and kind.needs_line:
         lock_job(job.pk, token).fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
-        return
-    end_order(actor=actor, order_id=job.order_id, status=OrderStatus.FAILED, reason=code, now=now)
-    lock_job(job.pk, token).fail(kind=FailureKind.BUSINESS, code=code, detail=detail, now=now)
+    else:
+        end_order(actor=actor, order_id=job.order_id, status=OrderStatus.FAILED, reason=code, now=now)
+        lock_job(job.pk, token).fail(kind=FailureKind.BUSINESS, code=code, detail=detail, now=now)
 
 
 @operation
 def end_order(
     *, actor: Actor, order_id: int, status: OrderStatus, reason: str, now: datetime, note: str = ""
 ) -> ServiceOrder:
-    """FAILED or CANCELLED with the reason's code; whatever an activation has taken is given back.
+    """FAILED or CANCELLED with the reason's code; whatever the order has taken is given back.
 
     :raises InvalidTransition: when the order or its line are past that.
     """
-    order_type, line_id = ServiceOrder.objects.values_list("type", "line_id").get(pk=order_id)
-    if order_type == OrderType.ACTIVATE:
-        lines.abandon_line(actor=actor, line_id=line_id, reason=reason, blame=_BLAME.get(reason), now=now)
+    asked = ServiceOrder.objects.get(pk=order_id)
+    KINDS[asked.type].undo(actor, asked, reason, now)
     order = ServiceOrder.objects.select_for_update().get(pk=order_id)
     before = order.status
     if status is OrderStatus.FAILED:

@@ -11,14 +11,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from apps.accounts.admin_base import Button, TenantAdmin, add_panel
+from apps.accounts.admin_base import Button, Create, TenantAdmin, add_buttons, add_panel
 from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, target_link, whole_id
 from apps.core.actor import Actor
 from apps.lines.models import Line
 from apps.numbering.numbers import to_e164
 from apps.provisioning import selectors, services
+from apps.provisioning.admin.changes import LINE_BUTTONS, ChangeForm, change
 from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
-from apps.provisioning.states import OrderStatus
+from apps.provisioning.states import OPEN_ORDER
 from apps.subscribers.models import Verification
 
 
@@ -85,10 +86,11 @@ def orders_of_line(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
 
 
 def orders_of_check(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]:
-    return _orders(selectors.list_orders(actor=actor).filter(line__subscriber=row.subscriber_id))
+    return _orders(selectors.list_orders(actor=actor).with_person().filter(person=row.subscriber_id))  # type: ignore[attr-defined]
 
 
 _COLUMNS = ("Order", "Type", "Status", "Reason", "Created", "Finished")
+add_buttons(Line, *LINE_BUTTONS)
 add_panel(Line, Panel("Orders", _COLUMNS, orders_of_line, "Nothing has been ordered for this line."))
 add_panel(
     Verification,
@@ -152,9 +154,11 @@ class ServiceOrderAdmin(OrderedLineAdmin):
         ("type", "state"),
         ("line_link", "holder"),
         ("why", "request_reason"),
+        ("brings", "note"),
         ("check_link", "held_until"),
-        ("created", "finished"),
-        ("placed_by", "external_id"),
+        ("created", "due_at"),
+        ("finished", "external_id"),
+        ("placed_by_label", "placed_by"),
         ("public_id", "operator"),
     )
     panels = (
@@ -172,21 +176,37 @@ class ServiceOrderAdmin(OrderedLineAdmin):
             "Cancel order",
             right="orders.place",
             call=cancel,
-            shown=lambda order: order.status in (OrderStatus.HELD, OrderStatus.IN_PROGRESS),
+            shown=lambda order: order.status in OPEN_ORDER or order.is_scheduled,
             asks_reason=True,
             dangerous=True,
-            hint="Gives number, SIM card and holder's place back. Not possible once the host carrier was asked.",
+            hint="Gives back what it took. Not possible once the host carrier was asked.",
         ),
     )
+    create = Create(right="orders.place", form=ChangeForm, call=change)
 
     @admin.display(description="Reason")
     def why(self, order: ServiceOrder) -> str:
         return code(order.reason)
 
+    @admin.display(description="Brings")
+    def brings(self, order: ServiceOrder) -> str:
+        if order.new_sim is not None:
+            return link(model="sims_simcard", key=order.new_sim_id, text=order.new_sim.iccid)
+        if order.new_number_id is not None:
+            number = to_e164(order.new_number_id)
+            return link(model="numbering_phonenumber", key=order.new_number_id, text=number)
+        if order.new_holder is not None:
+            masked = order.new_holder.name_masked
+            return link(model="subscribers_subscriber", key=order.new_holder_id, text=masked)
+        if order.new_plan is not None:
+            return order.new_plan.name
+        return badge(order.suspension_kind) if order.suspension_kind else "-"
+
     @admin.display(description="Real-name check")
     def check_link(self, order: ServiceOrder) -> str:
         # While it is held it stands on none: then the one it waits for.
-        found = order.verification or order.line.subscriber.verifications.order_by("-id").first()
+        person = order.new_holder or order.line.subscriber
+        found = order.verification or person.verifications.order_by("-id").first()
         return link(model="subscribers_verification", key=found.pk, text=found.uid) if found else "-"
 
 

@@ -1,4 +1,4 @@
-"""HELD orders: going on when the real-name check passes, ending when it fails or takes too long."""
+"""Orders that wait, for a real-name check or for their day: going on by themselves, or ending."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from apps.carriers import selectors as carriers
 from apps.carriers.errors import CarrierNotConnected
 from apps.core.actor import Actor
 from apps.core.db import serialize_on, use_case
+from apps.lines.models import Line
+from apps.lines.states import LIVE_LINE
+from apps.provisioning import selectors
 from apps.provisioning.models import ServiceOrder
-from apps.provisioning.services.orders import start_order
+from apps.provisioning.services.opening import standing_of_check, start
 from apps.provisioning.services.outcomes import end_order
 from apps.provisioning.states import OrderStatus
 from apps.subscribers import selectors as subscribers
@@ -24,8 +26,8 @@ _NO_LONGER = {Standing.FAILED: "identity_not_verified", Standing.EXPIRED: "ident
 
 def continue_held_orders(*, actor: Actor, subscriber_ids: Sequence[int], now: datetime) -> int:
     """Looks at every HELD order of these subscribers, each in its own transaction; returns how many moved."""
-    held = ServiceOrder.objects.filter(status=OrderStatus.HELD, line__subscriber_id__in=subscriber_ids)
-    order_ids = list(held.order_by("id").values_list("id", flat=True))
+    held = ServiceOrder.objects.held_for(subscriber_ids).order_by("id")
+    order_ids = list(held.values_list("id", flat=True))
     return _each(order_ids, lambda order_id: continue_held_order(actor=actor, order_id=order_id, now=now))
 
 
@@ -37,28 +39,33 @@ def continue_held_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
     While its operator is not connected to the carrier it stays HELD.
     """
     serialize_on(f"order:{order_id}")
-    order = ServiceOrder.objects.select_related("line").get(pk=order_id)
+    order = ServiceOrder.objects.with_person().select_related("line", "verification").get(pk=order_id)
     if order.status != OrderStatus.HELD:
         return False
-    verification = subscribers.get_verification_state(subscriber_id=order.line.subscriber_id, now=now)
-    if reason := _NO_LONGER.get(verification.standing):
+    verification_id, standing = _standing(order, now)
+    if reason := _NO_LONGER.get(standing):
         end_order(actor=actor, order_id=order_id, status=OrderStatus.FAILED, reason=reason, now=now)
         return True
-    if verification.standing is not Standing.PASSED_FRESH:
+    if standing is not Standing.PASSED_FRESH:
         return False
+    return _start(actor, order_id, verification_id, now)
+
+
+def _standing(order: ServiceOrder, now: datetime) -> tuple[int | None, Standing]:
+    """The check that counts for the order, and how it is: the one it names, or else its person's latest."""
+    if order.verification is not None:
+        return order.verification_id, standing_of_check(order.verification, now)
+    latest = subscribers.get_verification_state(subscriber_id=order.person, now=now)  # type: ignore[attr-defined]
+    return latest.verification_id, latest.standing
+
+
+def _start(actor: Actor, order_id: int, verification_id: int | None, now: datetime) -> bool:
+    """False while the operator is not connected to the carrier."""
+    order = ServiceOrder.objects.select_for_update(of=("self",)).select_related("line").get(pk=order_id)
     try:
-        connection = carriers.get_connection(
-            operator_id=order.operator_id, host_carrier_id=order.line.host_carrier_id
-        )
+        start(actor=actor, order=order, verification_id=verification_id, now=now)
     except CarrierNotConnected:
         return False
-    start_order(
-        actor=actor,
-        order=ServiceOrder.objects.select_for_update().get(pk=order_id),
-        connection=connection,
-        verification_id=verification.verification_id,
-        now=now,
-    )
     return True
 
 
@@ -78,6 +85,33 @@ def end_held_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
         return False
     end_order(actor=actor, order_id=order_id, status=OrderStatus.CANCELLED, reason="held_too_long", now=now)
     return True
+
+
+def start_scheduled_orders(*, actor: Actor, now: datetime, limit: int = 500) -> int:
+    """Starts up to `limit` orders whose day has come and in whose way no other order stands; returns how many moved."""
+    order_ids = selectors.list_scheduled_orders_due(now=now, limit=limit)
+    return _each(order_ids, lambda order_id: start_scheduled_order(actor=actor, order_id=order_id, now=now))
+
+
+@use_case
+def start_scheduled_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
+    """ACKNOWLEDGED -> IN_PROGRESS on its day, CANCELLED when the line has ended; False when it waits or has moved.
+
+    What was accepted is carried out although licence, agreement or plan may have ended since.
+    """
+    serialize_on(f"order:{order_id}")
+    order = ServiceOrder.objects.get(pk=order_id)
+    if not order.is_scheduled or order.due_at is None or order.due_at > now:
+        return False
+    line = Line.objects.select_for_update().get(pk=order.line_id)
+    if ServiceOrder.objects.open().filter(line=line).exists():
+        return False
+    if line.status not in LIVE_LINE:
+        end_order(
+            actor=actor, order_id=order_id, status=OrderStatus.CANCELLED, reason="line_not_active", now=now
+        )
+        return True
+    return _start(actor, order_id, None, now)
 
 
 def _each(order_ids: Sequence[int], step: Callable[[int], bool]) -> int:

@@ -1,0 +1,37 @@
+"""What others may do with lines; one module per use case family.
+
+Everything here joins the caller's transaction and locks in the order of `core.db.LOCK_ORDER`.
+"""
+
+from apps.lines.services.changes import change_number, change_plan, change_sim, transfer_line
+from apps.lines.services.export import export_person
+from apps.lines.services.life import Blame, abandon_line, activate_line, open_line, terminate_line
+from apps.lines.services.plans import offer_plan
+from apps.lines.services.retention import erase_former_holder, erase_former_holders
+from apps.lines.services.rotation import count_slots_to_move, reindex_holders
+from apps.lines.services.slots import promise_holder_slot, release_promised_slot, take_holder_slot
+from apps.lines.services.suspensions import By, lift_suspensions, place_suspension
+
+__all__ = [
+    "Blame",
+    "By",
+    "abandon_line",
+    "activate_line",
+    "change_number",
+    "change_plan",
+    "change_sim",
+    "count_slots_to_move",
+    "erase_former_holder",
+    "erase_former_holders",
+    "export_person",
+    "lift_suspensions",
+    "offer_plan",
+    "open_line",
+    "place_suspension",
+    "promise_holder_slot",
+    "reindex_holders",
+    "release_promised_slot",
+    "take_holder_slot",
+    "terminate_line",
+    "transfer_line",
+]

@@ -1,0 +1,106 @@
+"""What a claimed job asks of the carrier, in the adapters' words."""
+
+from __future__ import annotations
+
+from apps.carriers.base import (
+    Accepted,
+    ActivateRequest,
+    Adapter,
+    ChangeNumberRequest,
+    ChangePlanRequest,
+    ChangeSimRequest,
+    LineRequest,
+    Outcome,
+    QueryRequest,
+    ResumeRequest,
+    SuspendRequest,
+    TerminateRequest,
+    TransferRequest,
+)
+from apps.lines.selectors import Fittings
+from apps.numbering.numbers import to_e164
+from apps.provisioning.selectors import SendingFacts
+from apps.provisioning.services.jobs import Claim
+from apps.provisioning.states import AttemptKind, OrderType
+from apps.subscribers.services import HolderIdentity
+
+Request = LineRequest | QueryRequest
+
+# What stands on a real-name check, and what tells the carrier who the holder is.
+_CHECKED = (OrderType.ACTIVATE, OrderType.CHANGE_SIM, OrderType.TRANSFER)
+_NAMED = (OrderType.ACTIVATE, OrderType.TRANSFER)
+
+
+def stands_on_check(claim: Claim) -> bool:
+    return claim.kind is AttemptKind.SEND and claim.operation in _CHECKED
+
+
+def names_holder(claim: Claim) -> bool:
+    return claim.kind is AttemptKind.SEND and claim.operation in _NAMED
+
+
+def build(claim: Claim, fittings: Fittings, facts: SendingFacts, holder: HolderIdentity | None) -> Request:
+    """The same for every attempt at the job: the carrier compares it with what it had under this reference."""
+    number = to_e164(claim.number)
+    if claim.kind is AttemptKind.QUERY:
+        return QueryRequest(reference=claim.reference, request_id=claim.request_id, number=number)
+    line = {
+        "reference": claim.reference,
+        "request_id": claim.request_id,
+        "number": number,
+        "iccid": fittings.iccid,
+    }
+    match claim.operation, facts, holder:
+        case OrderType.ACTIVATE, _, HolderIdentity():
+            return ActivateRequest(
+                **line,
+                imsi=fittings.imsi,
+                plan_code=facts.plan_code,
+                holder_name=holder.name,
+                document_type=holder.document_type,
+                document_number=holder.document_number,
+            )
+        case OrderType.TRANSFER, _, HolderIdentity():
+            return TransferRequest(
+                **line,
+                holder_name=holder.name,
+                document_type=holder.document_type,
+                document_number=holder.document_number,
+            )
+        case OrderType.SUSPEND, SendingFacts(suspension_kind=str() as kind), _:
+            return SuspendRequest(**line, kind=kind.lower())
+        case OrderType.RESUME, _, _:
+            return ResumeRequest(**line)
+        case OrderType.CHANGE_SIM, SendingFacts(new_iccid=str() as iccid), _:
+            return ChangeSimRequest(**line, new_iccid=iccid, new_imsi=facts.new_imsi)
+        case OrderType.CHANGE_NUMBER, SendingFacts(new_number=int() as new), _:
+            return ChangeNumberRequest(**line, new_number=to_e164(new))
+        case OrderType.CHANGE_PLAN, _, _:
+            return ChangePlanRequest(**line, plan_code=facts.plan_code)
+        case OrderType.TERMINATE, _, _:
+            return TerminateRequest(**line, reason=facts.request_reason)
+    raise TypeError(f"nothing to ask the carrier for {claim.operation}")
+
+
+def call(adapter: Adapter, request: Request | None) -> Accepted | Outcome:
+    """Network. Raises what the adapter raises."""
+    match request:
+        case ActivateRequest():
+            return adapter.activate(request)
+        case SuspendRequest():
+            return adapter.suspend(request)
+        case ResumeRequest():
+            return adapter.resume(request)
+        case ChangeSimRequest():
+            return adapter.change_sim(request)
+        case ChangeNumberRequest():
+            return adapter.change_number(request)
+        case ChangePlanRequest():
+            return adapter.change_plan(request)
+        case TransferRequest():
+            return adapter.transfer(request)
+        case TerminateRequest():
+            return adapter.terminate(request)
+        case QueryRequest():
+            return adapter.query(request)
+    raise TypeError("no request")

@@ -1,0 +1,97 @@
+"""Another holder for a line. It counts as joining the network: the new one passes all checks (Order 25, 2013)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from apps.core.actor import Actor
+from apps.core.db import operation
+from apps.core.errors import NotFound
+from apps.lines import selectors as line_selectors
+from apps.lines import services as lines
+from apps.lines.errors import HolderUnchanged
+from apps.lines.states import LineStatus
+from apps.operators import policies
+from apps.operators.policies import PolicyKey
+from apps.provisioning.models import ServiceOrder
+from apps.provisioning.services.opening import (
+    cancel_scheduled,
+    hold,
+    lock_free,
+    require_free,
+    require_not_failed,
+    require_right,
+    start,
+    write_down,
+)
+from apps.provisioning.services.order_types.papers import require_papers
+from apps.provisioning.services.order_types.shape import OrderKind
+from apps.provisioning.states import OrderType
+from apps.subscribers import selectors as subscribers
+from apps.subscribers.states import Standing
+
+_STATES = (LineStatus.ACTIVE,)
+
+
+@operation
+def place_transfer_order(
+    *, actor: Actor, line: str, subscriber: str, external_id: str = "", now: datetime
+) -> ServiceOrder:
+    """Takes a place of the new holder; once the carrier has the new name, the line moves there and the old is free.
+
+    HELD while the new holder's check is undecided.
+
+    :raises NotFound: no such line or subscriber of this operator. :raises Forbidden: staff without orders.place.
+    :raises LineNotActive: it is not running. :raises LineHasOpenOrder: :raises HolderUnchanged:
+    :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today.
+    :raises IdentityNotVerified, IdentityExpired: the new holder's last check failed, or is too old.
+    :raises HolderLimitReached: all places of the new holder are filled. :raises CarrierNotConnected:
+    """
+    require_right(actor, "orders.place")
+    found = line_selectors.get_line(actor=actor, uid=line)
+    person = subscribers.get_subscriber(actor=actor, uid=subscriber)
+    if person.operator_id != found.operator_id:
+        raise NotFound
+    require_free(found, _STATES)
+    if person.pk == found.subscriber_id:
+        raise HolderUnchanged
+    require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
+    verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
+    require_not_failed(verification.standing)
+    slot_id = lines.take_holder_slot(
+        operator_id=found.operator_id,
+        fingerprint=subscribers.get_holder_fingerprint(subscriber_id=person.pk),
+        limit=policies.get(operator_id=found.operator_id, key=PolicyKey.HOLDER_LIMIT, now=now),
+    )
+    locked = lock_free(found.pk, _STATES)
+    # Since we looked it may have become theirs.
+    if person.pk == locked.subscriber_id:
+        raise HolderUnchanged
+    lines.promise_holder_slot(actor=actor, slot_id=slot_id, line_id=locked.pk)
+    order = write_down(
+        actor=actor,
+        line=locked,
+        order_type=OrderType.TRANSFER,
+        external_id=external_id,
+        new_holder=person,
+        now=now,
+    )
+    if verification.standing is Standing.PASSED_FRESH:
+        start(actor=actor, order=order, verification_id=verification.verification_id, now=now)
+    else:
+        hold(actor=actor, order=order, now=now)
+    return order
+
+
+def _complete(actor: Actor, order: ServiceOrder, now: datetime) -> None:
+    assert order.new_holder_id is not None  # noqa: S101 - constraint order_new_holder
+    lines.transfer_line(actor=actor, line_id=order.line_id, subscriber_id=order.new_holder_id, now=now)
+    # The plans of the old holder are not the new one's.
+    cancel_scheduled(actor=actor, line_id=order.line_id, reason="line_transferred", now=now)
+
+
+def _undo(actor: Actor, order: ServiceOrder, reason: str, now: datetime) -> None:
+    lines.release_promised_slot(actor=actor, line_id=order.line_id)
+
+
+KIND = OrderKind(complete=_complete, undo=_undo)
