@@ -85,6 +85,8 @@ class Button:
     dangerous: bool = False
     # What happens when it is pressed, in a sentence.
     hint: str = ""
+    # Asked for on a page of its own before anything happens; its values go to `call` too.
+    form: type[ServiceForm] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,14 +330,16 @@ class TenantAdmin(ModelAdmin):
 
     def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Calls the service behind a button; a refusal is shown as a message on the row's page."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         row = self.get_object(request, unquote(object_id))
         button = next((each for each in self.buttons if each.name == name), None)
+        if button is not None and request.method not in ("POST", "GET" if button.form else "POST"):
+            return HttpResponseNotAllowed(["POST"])
         if row is None or button is None:
             raise Http404
         if not self.has_view_permission(request, row) or not self.actor_of(request).can(button.right):
             raise PermissionDenied
+        if button.form is not None:
+            return self._ask(request, row, button, button.form)
         reason = request.POST.get("reason", "").strip()
         if button.asks_reason and not reason:
             messages.error(request, "Say why.")
@@ -346,6 +350,26 @@ class TenantAdmin(ModelAdmin):
             messages.error(request, _sentence(error))
             return self._to_page_of(row)
         return self._answer(request, row, outcome)
+
+    def _ask(self, request: HttpRequest, row: Model, button: Button, ask: type[ServiceForm]) -> HttpResponse:
+        form = ask(request.POST or None, actor=self.actor_of(request), row=row)
+        if request.method == "POST" and form.is_valid():
+            fields = {"reason": "", **form.cleaned_data}
+            try:
+                outcome = button.call(actor=self.actor_of(request), row=row, now=clock.now(), **fields)
+            except DomainError as error:
+                form.add_error(None, _sentence(error))
+            else:
+                return self._answer(request, row, outcome)
+        return self._page(
+            request,
+            "service_form.html",
+            title=f"{button.label}: {row}",
+            form=form,
+            hint=button.hint,
+            verb=button.label,
+            back=self._url_of(row),
+        )
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -397,26 +421,21 @@ class TenantAdmin(ModelAdmin):
 
 def add_panel(model: type[Model], panel: Panel) -> None:
     """Puts a table of a higher app first on the page of a lower one, which does not know it."""
-    page = admin.site.get_model_admin(model)
-    if not isinstance(page, TenantAdmin):
-        raise TypeError(f"{page} has no panels")
+    page = _page_of(model)
     page.panels = (panel, *page.panels)  # type: ignore[misc]
 
 
 def add_buttons(model: type[Model], *buttons: Button) -> None:
-    """Puts actions of a higher app on the page of a lower one, which does not know it."""
-    page = admin.site.get_model_admin(model)
-    if not isinstance(page, TenantAdmin):
-        raise TypeError(f"{page} has no buttons")
+    """Puts what a higher app can do with a row of a lower one on that one's page."""
+    page = _page_of(model)
     page.buttons = (*page.buttons, *buttons)  # type: ignore[misc]
 
 
-def add_button(model: type[Model], button: Button) -> None:
-    """Puts a button of a higher app last on the page of a lower one, which does not know it."""
+def _page_of(model: type[Model]) -> TenantAdmin:
     page = admin.site.get_model_admin(model)
     if not isinstance(page, TenantAdmin):
-        raise TypeError(f"{page} has no buttons")
-    page.buttons = (*page.buttons, button)  # type: ignore[misc]
+        raise TypeError(f"{page} has neither panels nor buttons")
+    return page
 
 
 def _sentence(error: DomainError) -> str:

@@ -22,21 +22,26 @@ from django.utils.safestring import mark_safe
 # One colour for one word, whatever the thing.
 _TONES = {
     # As it should be.
-    "success": ("ACTIVE APPLIED AVAILABLE COMPLETED IN_STOCK LIVE PASS PASSED PASSED_FRESH SUCCEEDED VALID"),
+    "success": (
+        "ACTIVE APPLIED APPROVED AVAILABLE COMPLETED IN_STOCK LIVE PASS PASSED PASSED_FRESH SUCCEEDED VALID"
+    ),
     # On its way, or taken: nobody has to do anything.
     "info": (
-        "ACCEPTED ACKNOWLEDGED BOUND IN_PROGRESS IN_USE NOT_YET_VALID PENDING PLANNED QUEUED RESERVED SENDING"
-        " TEST"
+        "ACCEPTED ACKNOWLEDGED BOUND IN_PROGRESS IN_USE NOT_YET_VALID PENDING PLANNED QUEUED RESERVED RUNNING"
+        " SENDING TEST"
     ),
     # Waits for time or for somebody.
     "warning": (
-        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT QUARANTINED RETURNING REVIEW SUSPENDED UNAVAILABLE"
-        " UNKNOWN"
+        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT PREVIEWED QUARANTINED RETURNING REVIEW SUSPENDED"
+        " REQUESTED UNAVAILABLE UNKNOWN"
     ),
     # Refused, broken, forbidden.
-    "danger": "CONFLICT FAIL FAILED LOCKED_OUT LOST MISCONFIGURED NONE REJECTED REVOKED UNMATCHED WITHHELD",
+    "danger": "CONFLICT FAIL FAILED INVALID LOCKED_OUT LOST MISCONFIGURED NONE REJECTED REVOKED UNMATCHED WITHHELD",
     # Over, and nothing is wrong with it.
-    "default": "CANCELLED CONSUMED DISCONNECTED FENCED OVERTAKEN RELEASED REPEATED RETIRED RETURNED TERMINATED",
+    "default": (
+        "CANCELLED CONSUMED DISCARDED DISCONNECTED FENCED OVERTAKEN RELEASED REPEATED RETIRED RETURNED SKIPPED"
+        " TERMINATED"
+    ),
 }
 TONES = {word: tone for tone, words in _TONES.items() for word in words.split()}
 
@@ -44,9 +49,13 @@ TONES = {word: tone for tone, words in _TONES.items() for word in words.split()}
 TARGETS = {
     "access_code": "operators_accesscode",
     "agreement": "operators_wholesaleagreement",
+    "bulk_run": "numbering_bulkrun",
     "carrier_connection": "carriers_carrierconnection",
     "dealer": "operators_dealer",
     "document_type": "operators_documenttype",
+    "grade_policy": "numbering_gradepolicy",
+    "grade_rule": "numbering_graderule",
+    "early_release": "numbering_earlyrelease",
     "host_carrier": "operators_hostcarrier",
     "identity_document": "subscribers_identitydocument",
     "job": "provisioning_activationjob",
@@ -62,6 +71,7 @@ TARGETS = {
     "reservation": "numbering_reservation",
     "sim_batch": "sims_simbatch",
     "sim_card": "sims_simcard",
+    "stock": "numbering_rangestock",
     "subscriber": "subscribers_subscriber",
     "user": "accounts_user",
     "verification": "subscribers_verification",

@@ -34,10 +34,15 @@ _LOOKS: dict[type[forms.Widget], type[forms.Widget]] = {
 
 
 class ServiceForm(forms.Form):
-    """A form of one actor: a field `operator` offers only operators the actor may see."""
+    """A form of one actor: a field `operator` offers only operators the actor may see.
 
-    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+    `row` is what it is about, when it is asked for by a row's button.
+    """
+
+    def __init__(self, *args: Any, actor: Actor, row: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.actor, self.row = actor, row
+        self.prepare()
         operator = self.fields.get("operator")
         if isinstance(operator, forms.ModelChoiceField):
             operator.queryset = operators.list_operators(actor=actor)
@@ -47,6 +52,9 @@ class ServiceForm(forms.Form):
                 operator.initial = actor.operator_id
         for field in self.fields.values():
             _dress(field)
+
+    def prepare(self) -> None:
+        """Where a form sets choices and initial values that depend on `self.actor` and `self.row`."""
 
 
 class DayField(forms.DateField):
@@ -61,6 +69,9 @@ def _dress(field: forms.Field) -> None:
         return
     plain = field.widget
     field.widget = look(attrs=plain.attrs)
+    if isinstance(plain, forms.TextInput):
+        # The browser's own calendar and the like: a widget keeps its type apart from its attributes.
+        field.widget.input_type = plain.input_type
     field.widget.is_required = field.required
     if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
         field.widget.choices = field.choices

@@ -18,6 +18,7 @@ _OPERATOR_RIGHTS = frozenset(
         "lines.suspend",
         "lines.terminate",
         "numbering.manage",
+        "numbering.release_early",
         "orders.place",
         "realname.review",
         "retention.hold",
@@ -28,7 +29,14 @@ _OPERATOR_RIGHTS = frozenset(
 
 RIGHTS: dict[Role, frozenset[str]] = {
     Role.COMPLIANCE: frozenset(
-        {"identity.export", "identity.reveal", "lines.suspend", "realname.review", "retention.hold"}
+        {
+            "identity.export",
+            "identity.reveal",
+            "lines.suspend",
+            "numbering.release_early",
+            "realname.review",
+            "retention.hold",
+        }
     ),
     Role.SUPPORT: frozenset({"orders.place", "lines.terminate", "subscribers.register"}),
     Role.ENGINEER: frozenset({"jobs.retry"}),

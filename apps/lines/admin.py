@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.admin_base import Button, Shown, TenantAdmin, add_button, add_panel
+from apps.accounts.admin_base import Button, Shown, TenantAdmin, add_buttons, add_panel
 from apps.accounts.admin_display import Panel, StateFilter, badge, link, list_link, moment
 from apps.core.actor import Actor
 from apps.lines import selectors, services
@@ -64,8 +64,16 @@ def lines_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[obje
     return _lines(selectors.list_lines(actor=actor, subscriber_uid=row.uid))
 
 
-def lines_of_number(*, actor: Actor, row: PhoneNumber) -> Iterator[tuple[object, ...]]:
-    return _lines(selectors.list_lines(actor=actor).search(row.e164))  # type: ignore[attr-defined]
+def holders_of_number(*, actor: Actor, row: PhoneNumber) -> Iterator[tuple[object, ...]]:
+    for held in selectors.list_number_history(actor=actor, number=row.number):
+        person = held.line.subscriber
+        yield (
+            link(model="subscribers_subscriber", key=person.pk, text=person.name_masked),
+            link(model="lines_line", key=held.line.pk, text=held.line.uid),
+            badge(held.line.status),
+            moment(held.since),
+            moment(held.until) if held.until else "now",
+        )
 
 
 def lines_of_card(*, actor: Actor, row: SimCard) -> Iterator[tuple[object, ...]]:
@@ -93,7 +101,7 @@ def _export(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> Sho
 
 
 add_panel(Subscriber, Panel("Lines", _COLUMNS, lines_of_subscriber, "This subscriber has no line."))
-add_button(
+add_buttons(
     Subscriber,
     Button(
         "export",
@@ -106,7 +114,15 @@ add_button(
         hint="All we hold about this person, in clear, as JSON; for that person only.",
     ),
 )
-add_panel(PhoneNumber, Panel("Lines", _COLUMNS, lines_of_number, "No line has had this number."))
+add_panel(
+    PhoneNumber,
+    Panel(
+        "Who had it when",
+        ("Holder", "Line", "Status", "From", "Until"),
+        holders_of_number,
+        "No line has had this number.",
+    ),
+)
 add_panel(SimCard, Panel("Lines", _COLUMNS, lines_of_card, "No line has had this SIM card."))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.public_ids import MalformedId, get_by_uid
@@ -21,6 +22,39 @@ class Fittings:
     number: int
     iccid: str
     imsi: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A line that had a number from `since` until `until` (None: it has it now)."""
+
+    line: Line
+    since: datetime
+    until: datetime | None
+
+
+def list_number_history(*, actor: Actor, number: int) -> list[Holding]:
+    """Who had the number when, the last first: lines the actor may see, with their subscribers. What other operators
+    did with it, before or after, is not among them."""
+    held = (
+        NumberAssignment.objects.filter(number_id=number, line__in=Line.objects.visible_to(actor))
+        .select_related("line__subscriber")
+        .order_by("-id")
+    )
+    return [Holding(each.line, each.assigned_at, each.released_at) for each in held]
+
+
+def has_changed_hands(*, number: int, since: datetime) -> bool:
+    """Whether somebody has got the number after `since` who did not have it then, at whatever operator.
+
+    False as long as nobody new has it, be it free or in quarantine: whoever had it then is still its last holder.
+    """
+    held = NumberAssignment.objects.filter(number_id=number)
+    then = held.filter(Q(released_at=None) | Q(released_at__gt=since), assigned_at__lte=since)
+    newcomers = held.filter(assigned_at__gt=since).exclude(
+        line__subscriber_id__in=then.values("line__subscriber_id")
+    )
+    return newcomers.exists()
 
 
 def list_lines(

@@ -32,6 +32,8 @@ class AccessCode(models.Model):
     """Leading digits of numbers and the host they belong to; the longest match decides (MIIT table, March 2023)."""
 
     prefix = models.CharField(max_length=7, unique=True)
+    # Of each number: 11 for persons, 13 for machines (IoT).
+    digits = models.SmallIntegerField(default=11)
     host_carrier = models.ForeignKey(HostCarrier, on_delete=models.PROTECT)
     resale_only = models.BooleanField()
     source_note = models.CharField(max_length=200)
@@ -40,7 +42,8 @@ class AccessCode(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(prefix__regex=r"^1[0-9]{2,6}$"), name="access_code_prefix_is_digits"
-            )
+            ),
+            models.CheckConstraint(condition=Q(digits__in=(11, 13)), name="access_code_digits"),
         ]
 
     def __str__(self) -> str:

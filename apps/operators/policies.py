@@ -24,6 +24,8 @@ class PolicyKey(StrEnum):
     RESERVATION_TTL_SECONDS = "numbering.reservation_ttl_seconds"
     RESERVATION_TTL_MAX_SECONDS = "numbering.reservation_ttl_max_seconds"
     RESERVATION_QUANTITY_MAX = "numbering.reservation_quantity_max"
+    RESERVATION_HELD_MAX = "numbering.reservation_held_max"
+    LEASE_WARNING_DAYS = "numbering.lease_warning_days"
     RETENTION_YEARS = "subscribers.retention_years"
     MINIMUM_AGE = "realname.minimum_age"
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
@@ -43,6 +45,8 @@ NumberKey = Literal[
     PolicyKey.RESERVATION_TTL_SECONDS,
     PolicyKey.RESERVATION_TTL_MAX_SECONDS,
     PolicyKey.RESERVATION_QUANTITY_MAX,
+    PolicyKey.RESERVATION_HELD_MAX,
+    PolicyKey.LEASE_WARNING_DAYS,
     PolicyKey.RETENTION_YEARS,
     PolicyKey.MINIMUM_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
@@ -94,11 +98,16 @@ class Codes:
 REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     # Live lines per identity document and enterprise, nationwide.
     PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
-    PolicyKey.QUARANTINE_DAYS: WholeNumber(1, 3650),
+    # A month at least, whatever somebody types: the next holder must not get the last one's calls and codes.
+    PolicyKey.QUARANTINE_DAYS: WholeNumber(30, 3650),
     PolicyKey.RESERVATION_TTL_SECONDS: WholeNumber(60, 30 * 86400),
     PolicyKey.RESERVATION_TTL_MAX_SECONDS: WholeNumber(60, 30 * 86400),
     # Numbers in one reservation.
     PolicyKey.RESERVATION_QUANTITY_MAX: WholeNumber(1, 10_000),
+    # Numbers that one caller holds at once, in all its reservations.
+    PolicyKey.RESERVATION_HELD_MAX: WholeNumber(1, 1_000_000),
+    # Before the end of a lease.
+    PolicyKey.LEASE_WARNING_DAYS: WholeNumber(1, 365),
     # After termination of the last line.
     PolicyKey.RETENTION_YEARS: WholeNumber(2, 30),
     PolicyKey.MINIMUM_AGE: WholeNumber(0, 30),

@@ -82,6 +82,11 @@ def list_agreements(*, actor: Actor) -> QuerySet[WholesaleAgreement]:
     )
 
 
+def no_agreements() -> QuerySet[WholesaleAgreement]:
+    """Nothing: what a form offers before it knows who asks."""
+    return WholesaleAgreement.objects.none()
+
+
 def list_dealers(*, actor: Actor) -> QuerySet[Dealer]:
     """Dealers the actor may see, whether they may act or not."""
     return Dealer.objects.visible_to(actor).order_by("operator_id", "code")
@@ -116,6 +121,11 @@ def get_access_code(*, digits: str) -> AccessCode | None:
         .order_by(Length("prefix").desc())
         .first()
     )
+
+
+def list_access_codes() -> QuerySet[AccessCode]:
+    """All of them, by their digits."""
+    return AccessCode.objects.order_by("prefix")
 
 
 def list_document_types() -> QuerySet[DocumentType]:

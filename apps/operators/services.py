@@ -72,10 +72,19 @@ def register_access_code(
     resale_only: bool,
     source_note: str,
     now: datetime,
+    digits: int = 11,
 ) -> AccessCode:
-    """Adds leading digits and their host carrier, or changes what is known of them; idempotent."""
+    """Adds leading digits and their host carrier, or changes what is known of them; idempotent.
+
+    `digits` is the length of the numbers that begin with them: 11 for persons, 13 for machines.
+    """
     actor.require(MANAGE_OPERATORS)
-    values = {"host_carrier": host_carrier, "resale_only": resale_only, "source_note": source_note}
+    values = {
+        "host_carrier": host_carrier,
+        "digits": digits,
+        "resale_only": resale_only,
+        "source_note": source_note,
+    }
     return _register(AccessCode, actor, now, "access_code", prefix=prefix, values=values)
 
 
@@ -446,7 +455,7 @@ def _register(
         target_id=next(iter(key.values())),
         operator_id=None,
         after={
-            name: value if isinstance(value, (str, bool)) else str(value) for name, value in changed.items()
+            name: value if isinstance(value, (str, int)) else str(value) for name, value in changed.items()
         },
         now=now,
     )

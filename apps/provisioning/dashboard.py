@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
@@ -11,6 +12,7 @@ from apps.accounts.actors import staff_actor
 from apps.accounts.roles import may_see
 from apps.core import clock
 from apps.core.actor import Actor
+from apps.numbering import selectors as numbering
 from apps.operators import selectors as operators
 from apps.operators.states import Validity
 from apps.provisioning import selectors
@@ -120,9 +122,10 @@ def _moving(backlog: Backlog) -> list[dict[str, Any]]:
 
 
 def _papers(actor: Actor) -> list[dict[str, Any]]:
-    if actor.operator_id is None:
-        return []
     now = clock.now()
+    leases = [_ending_leases(actor, now)]
+    if actor.operator_id is None:
+        return leases
     licence = operators.get_licence_state(operator_id=actor.operator_id, now=now)
     cards = [("Licence", licence, reverse("admin:operators_licence_changelist"))]
     agreements = operators.list_agreement_states(operator_id=actor.operator_id, now=now)
@@ -138,4 +141,17 @@ def _papers(actor: Actor) -> list[dict[str, Any]]:
             word="no new lines",
         )
         for title, paper, href in cards
-    ]
+    ] + leases
+
+
+def _ending_leases(actor: Actor, now: datetime) -> dict[str, Any]:
+    ending = numbering.list_ending(actor=actor, now=now).count()
+    return _card(
+        "Leases ending",
+        ending,
+        note="Number ranges to be renewed or given back; a lease that is over sells nothing.",
+        href=f"{reverse('admin:numbering_numberrange_changelist')}?ending=soon",
+        bad=ending > 0,
+        word="renew",
+        tone="warning",
+    )

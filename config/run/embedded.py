@@ -14,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 import redis
@@ -67,8 +69,19 @@ class Placement:
 class Embedded:
     """The two servers of one folder. The caller holds its lock and stops them through the supervisor."""
 
-    def __init__(self, *, home: Path, supervisor: processes.Supervisor, durable: bool = True) -> None:
-        self.home, self.supervisor, self.durable = home.resolve(), supervisor, durable
+    def __init__(
+        self,
+        *,
+        home: Path,
+        supervisor: processes.Supervisor,
+        durable: bool = True,
+        postgres_settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.home, self.supervisor = home.resolve(), supervisor
+        self.postgres_settings = (
+            POSTGRES_SETTINGS | ({} if durable else FAST_POSTGRES_SETTINGS) | dict(postgres_settings)
+        )
+        self.durable = durable
         self.memory = Memory.load(home)
 
     def start_postgres(self) -> str:
@@ -97,6 +110,10 @@ class Embedded:
                     raise
         return self.memory.database_url
 
+    def binary(self, name: str) -> Path:
+        """One of PostgreSQL's own programs, pgbench for instance."""
+        return self._placement().binaries / name
+
     def start_redis(self) -> str:
         """Answers the URL of a Redis that answers; user `kaihu`, the default user is switched off.
 
@@ -120,7 +137,7 @@ class Embedded:
     # --- PostgreSQL -----------------------------------------------------------------------------------------
 
     def _postgres(self, place: Placement, port: int) -> processes.Program:
-        settings = POSTGRES_SETTINGS | {"port": str(port)} | ({} if self.durable else FAST_POSTGRES_SETTINGS)
+        settings = self.postgres_settings | {"port": str(port)}
         command = [str(place.binaries / "postgres"), "-D", str(place.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from celery.schedules import crontab
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -213,6 +214,29 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "numbering.begin_leases": {
+        "task": "numbering.begin_leases",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    "numbering.continue_runs": {
+        "task": "numbering.continue_runs",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "numbering.start_regrades": {
+        "task": "numbering.start_regrades",
+        # In China, as TIME_ZONE says.
+        "schedule": crontab(hour="3", minute="0"),
+        "options": {"expires": 3600},
+    },
+    "numbering.fold_stock": {"task": "numbering.fold_stock", "schedule": 2.0, "options": {"expires": 2}},
+    # The last of a day counts.
+    "numbering.note_stock_day": {
+        "task": "numbering.note_stock_day",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "events.relay": {"task": "events.relay", "schedule": 2.0, "options": {"expires": 10}},
     "audit.seal": {"task": "audit.seal", "schedule": 3.0, "options": {"expires": 10}},
     "accounts.forget_idempotency_keys": {
@@ -397,8 +421,13 @@ UNFOLD = {
                 "title": "Stock",
                 "items": _pages(
                     ("Number ranges", "dialpad", "numbering_numberrange"),
+                    ("Stock", "monitoring", "numbering_rangestock"),
                     ("Numbers", "tag", "numbering_phonenumber"),
+                    ("Early releases", "lock_open", "numbering_earlyrelease"),
                     ("Reservations", "schedule", "numbering_reservation"),
+                    ("Grade rules", "star", "numbering_graderule"),
+                    ("Grade policies", "payments", "numbering_gradepolicy"),
+                    ("Bulk runs", "upload_file", "numbering_bulkrun"),
                     ("SIM cards", "sim_card", "sims_simcard"),
                     ("SIM batches", "inventory_2", "sims_simbatch"),
                     ("Plans", "sell", "lines_plan"),

@@ -25,6 +25,8 @@ from tests.factories.accounts import ApiClient, given_partner_app, given_token
 SCOPES: dict[str, dict[str, str | None]] = {
     "me": {"GET": None},
     "numbers": {"GET": "numbers:read"},
+    "ranges": {"GET": "numbers:read"},
+    "ranges/<str:uid>": {"GET": "numbers:read"},
     "reservations": {"POST": "numbers:write"},
     "reservations/<str:uid>": {"GET": "numbers:read", "DELETE": "numbers:write"},
     "reservations/<str:uid>/extend": {"POST": "numbers:write"},
@@ -55,6 +57,7 @@ OTHERS = {
     "readyz": "anybody",
 }
 PREFIXES = {
+    "ranges": "rng",
     "reservations": "res",
     "subscribers": "sub",
     "verifications": "ver",

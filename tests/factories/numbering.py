@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from apps.core.actor import Actor, ActorKind
 from apps.numbering import services as numbering
-from apps.numbering.models import NumberRange, PhoneNumber, Reservation
+from apps.numbering.models import BulkRun, EarlyRelease, GradePolicy, NumberRange, PhoneNumber, Reservation
+from apps.numbering.states import NumberGrade
 from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator, WholesaleAgreement
 
@@ -36,7 +39,8 @@ def given_range(
         actor=SYSTEM,
         operator=operator,
         agreement=agreement,
-        prefix=prefix or f"{ACCESS_CODES[carrier]}{next(_blocks):05d}",
+        # A ten-thousand block each, since a block has one home area.
+        prefix=prefix or f"{ACCESS_CODES[carrier]}{next(_blocks):04d}0",
         home_province=province,
         home_city=city,
         leased_from=leased_from or china_date(now) - timedelta(days=30),
@@ -48,7 +52,9 @@ def given_range(
 def given_few_numbers(*, operator: VirtualOperator, now: datetime, free: int, **fields: Any) -> NumberRange:
     """A range of which only the first `free` numbers can be had; the rest is withheld."""
     leased = given_range(operator=operator, now=now, **fields)
-    PhoneNumber.objects.filter(number__range=(leased.first + free, leased.last)).update(status=4)
+    PhoneNumber.objects.filter(number__range=(leased.first + free, leased.last)).update(
+        status=4, withheld_by=4
+    )
     return leased
 
 
@@ -62,3 +68,48 @@ def given_reservation(
     *, operator: VirtualOperator, now: datetime, actor: Actor = SYSTEM, **wish: Any
 ) -> Reservation:
     return numbering.reserve(actor=actor, operator_id=operator.pk, now=now, **wish)
+
+
+def given_terms(
+    *, operator: VirtualOperator, now: datetime, actor: Actor = SYSTEM, **fields: Any
+) -> GradePolicy:
+    """A gold number costs 400 and binds to 89 a month for two years, unless said otherwise."""
+    values: dict[str, Any] = {
+        "grade": NumberGrade.GOLD,
+        "deposit": Decimal("400.00"),
+        "min_monthly_spend": Decimal("89.00"),
+        "months": 24,
+    }
+    return numbering.set_grade_policy(actor=actor, operator=operator, now=now, **{**values, **fields})
+
+
+def given_quarantined(*, leased: NumberRange, now: datetime, offset: int = 0) -> int:
+    """A number of the range that had a holder until now."""
+    number: int = leased.first + offset
+    numbering.take_number(
+        actor=SYSTEM,
+        operator_id=leased.operator_id,
+        host_carrier_id=leased.host_carrier_id,
+        number=number,
+        now=now,
+    )
+    numbering.quarantine_number(actor=SYSTEM, number=number, now=now)
+    return number
+
+
+def given_early_release(*, leased: NumberRange, now: datetime, actor: Actor = SYSTEM) -> EarlyRelease:
+    """Somebody's wish to end the quarantine of the range's first number."""
+    number = given_quarantined(leased=leased, now=now)
+    return numbering.request_early_release(actor=actor, number=number, reason="porting back", now=now)
+
+
+def given_import(*, operator: VirtualOperator, now: datetime, rows: Sequence[str] = ("171x",)) -> BulkRun:
+    """A file of leases that somebody has looked at; with no rows given, one that is not valid."""
+    header = "carrier,prefix,home_province,home_city,leased_from,leased_until"
+    return numbering.preview_leases(
+        actor=SYSTEM,
+        operator=operator,
+        file_name="leases.csv",
+        content="\n".join((header, *(f"unicom,{row}" for row in rows))).encode(),
+        now=now,
+    )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from apps.numbering.models import NumberRange, PhoneNumber
-from apps.numbering.states import NumberStatus
+from apps.numbering.states import NumberGrade, NumberStatus
 from apps.operators import services as operators
 from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator, WholesaleAgreement
 from tests.factories.accounts import ApiClient, given_partner_app, given_token
-from tests.factories.numbering import SYSTEM, given_few_numbers, given_range, given_reservation
+from tests.factories.numbering import SYSTEM, given_few_numbers, given_range, given_reservation, given_terms
 
 PATH = "/api/v1/numbers"
 
@@ -52,6 +53,25 @@ def test_items_are_as_in_the_contract(api: ApiClient, leased: NumberRange) -> No
         }
     ]
     assert isinstance(response.json()["next"], str)
+
+
+def test_what_a_pretty_number_costs(
+    api: ApiClient, operator: VirtualOperator, other_operator: VirtualOperator, now: datetime
+) -> None:
+    few = given_few_numbers(operator=operator, now=now, free=3)
+    PhoneNumber.objects.filter(number=few.first).update(grade=NumberGrade.GOLD)
+    PhoneNumber.objects.filter(number=few.first + 1).update(grade=NumberGrade.SILVER)
+    given_terms(operator=operator, now=now - timedelta(seconds=1))
+    given_terms(operator=operator, now=now, deposit=Decimal(1), valid_from=now + timedelta(hours=1))
+    given_terms(operator=other_operator, now=now - timedelta(seconds=1), grade=NumberGrade.SILVER)
+    shown = [
+        (item["grade"], item["deposit"], item["min_monthly_spend"]) for item in api.get(PATH).json()["items"]
+    ]
+    assert shown == [
+        ("gold", {"amount": "400.00", "currency": "CNY"}, {"amount": "89.00", "currency": "CNY"}),
+        ("silver", None, None),
+        ("ordinary", None, None),
+    ]
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(api: ApiClient, leased: NumberRange) -> None:
@@ -123,12 +143,12 @@ def test_exact_count_belongs_to_the_filters(api: ApiClient, leased: NumberRange)
     [
         ("colour=red", "unknown_parameter", "?colour"),
         ("prefix=17a", "validation_error", "?prefix"),
-        ("prefix=171880001234", "validation_error", "?prefix"),
+        ("prefix=17188000123456", "validation_error", "?prefix"),
         ("prefix=%EF%BC%91", "validation_error", "?prefix"),
         ("suffix=-1", "validation_error", "?suffix"),
         ("contains=1%2525", "validation_error", "?contains"),
         ("exclude_digit=44", "validation_error", "?exclude_digit"),
-        ("grade=gold", "validation_error", "?grade"),
+        ("grade=lead", "validation_error", "?grade"),
         ("carrier=Unicom", "validation_error", "?carrier"),
         ("city=" + "x" * 33, "validation_error", "?city"),
         ("city=%00", "validation_error", "?city"),
@@ -163,5 +183,5 @@ def test_a_page_costs_the_same_few_queries_whatever_its_size(
     api: ApiClient, leased: NumberRange, django_assert_num_queries: Any
 ) -> None:
     for limit in (1, 200):
-        with django_assert_num_queries(2):  # the token, the page
+        with django_assert_num_queries(4):  # the token, what grades cost, the ranges, the numbers
             api.get(f"{PATH}?limit={limit}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,11 +13,19 @@ from apps.core.actor import Actor, ActorKind
 from apps.events.models import OutboxEvent
 from apps.numbering import services as numbering
 from apps.numbering.models import NumberRange, PhoneNumber, Reservation
-from apps.numbering.states import NumberStatus
+from apps.numbering.states import NumberGrade, NumberStatus
 from apps.operators import services as operators
 from apps.operators.models import Licence, VirtualOperator
+from apps.operators.policies import PolicyKey
 from tests.factories.accounts import ApiClient, given_partner_app, given_token
-from tests.factories.numbering import SYSTEM, given_few_numbers, given_range, given_reservation
+from tests.factories.numbering import (
+    SYSTEM,
+    given_few_numbers,
+    given_range,
+    given_reservation,
+    given_terms,
+)
+from tests.factories.operators import given_policy
 
 PATH = "/api/v1/reservations"
 
@@ -51,7 +60,8 @@ def test_reserve_a_number(api: ApiClient, leased: NumberRange, form: str) -> Non
     response = api.post(PATH, {"number": form.format(leased.first)})
     assert response.status_code == 201
     body = response.json()
-    assert set(body) == {"id", "status", "numbers", "expires_at"}
+    assert set(body) == {"id", "status", "numbers", "expires_at", "terms"}
+    assert body["terms"] == []
     assert (body["status"], body["numbers"]) == ("ACTIVE", [f"+86{leased.first}"])
     assert body["id"].startswith("res_")
     assert body["expires_at"].endswith("Z")
@@ -74,6 +84,34 @@ def test_reserve_by_criteria(api: ApiClient, leased: NumberRange) -> None:
     assert len(numbers) == 3
     assert all(number.endswith("8") for number in numbers)
     assert api.post(PATH, {}).status_code == 201
+
+
+def test_terms_of_a_pretty_number(
+    api: ApiClient, leased: NumberRange, operator: VirtualOperator, now: datetime
+) -> None:
+    PhoneNumber.objects.filter(number=leased.first + 888).update(grade=NumberGrade.GOLD)
+    given_terms(operator=operator, now=now - timedelta(seconds=1))
+    body = api.post(PATH, {"grade": "gold"}).json()
+    assert body["terms"] == [
+        {
+            "number": f"+86{leased.first + 888}",
+            "grade": "gold",
+            "deposit": {"amount": "400.00", "currency": "CNY"},
+            "min_monthly_spend": {"amount": "89.00", "currency": "CNY"},
+            "months": 24,
+        }
+    ]
+    given_terms(operator=operator, now=now, deposit=Decimal(1))
+    assert api.get(f"{PATH}/{body['id']}").json()["terms"] == body["terms"]
+
+
+def test_more_than_one_caller_may_hold(
+    api: ApiClient, leased: NumberRange, operator: VirtualOperator, now: datetime
+) -> None:
+    given_policy(key=PolicyKey.RESERVATION_HELD_MAX, value=2, now=now, operator=operator)
+    assert api.post(PATH, {"quantity": 2}).status_code == 201
+    refuse(api.post(PATH, {}), 409, "reservation_limit_reached")
+    assert reserved() == 2
 
 
 def test_nothing_left(
@@ -108,7 +146,7 @@ def test_nothing_left(
             "validation_error",
             ["/city", "/quantity"],
         ),
-        ({"suffix": "4a", "grade": "gold", "x": 1}, "validation_error", ["/grade", "/suffix", "/x"]),
+        ({"suffix": "4a", "grade": "lead", "x": 1}, "validation_error", ["/grade", "/suffix", "/x"]),
         ({"suffix": ""}, "validation_error", ["/suffix"]),
         ({"carrier": "中国联通"}, "validation_error", ["/carrier"]),
         ({"city": "\0"}, "validation_error", ["/city"]),

@@ -44,6 +44,12 @@ def refuses(constraint: str, write: Any) -> None:
         ("number_range_home", {"home_province": ""}),
         ("number_range_home", {"home_city": ""}),
         ("number_range_term", {"leased_until": "2000-01-01"}),
+        ("number_range_numbers", {"digits": 13}),
+        ("number_range_terms", {"monthly_fee": "-0.01"}),
+        ("number_range_terms", {"minimum_use": 101}),
+        ("number_range_status_matches_times", {"activated_at": None}),
+        ("number_range_status_matches_times", {"status": RangeStatus.RETURNING}),
+        ("number_range_status_matches_times", {"status": RangeStatus.RETURNED}),
     ],
 )
 def test_range(leased: NumberRange, constraint: str, values: dict[str, Any]) -> None:
@@ -79,7 +85,17 @@ def test_ranges_never_overlap_not_even_of_another_operator(
     )
     refuses("number_range_no_overlap", again.save)
     again.status = RangeStatus.RETURNED
+    again.returned_at = leased.created_at
     again.save()
+
+
+def test_a_ten_thousand_block_has_one_home(
+    leased: NumberRange, operator: VirtualOperator, now: datetime
+) -> None:
+    other = given_range(operator=operator, now=now, prefix="17199991")
+    refuses("number_range_one_home", lambda: NumberRange.objects.filter(pk=other.pk).update(home_city="广州"))
+    NumberRange.objects.filter(pk=leased.pk).update(status=RangeStatus.RETURNED, returned_at=now)
+    NumberRange.objects.filter(pk=other.pk).update(home_city="广州")
 
 
 def test_range_keeps_its_numbers(leased: NumberRange, other_operator: VirtualOperator) -> None:
@@ -98,29 +114,35 @@ def test_range_keeps_its_numbers(leased: NumberRange, other_operator: VirtualOpe
 @pytest.mark.parametrize(
     ("constraint", "values"),
     [
-        ("phone_number_status", {"status": 6}),
-        ("phone_number_status", {"status": -1}),
-        ("phone_number_reservation", {"status": NumberStatus.RESERVED}),
-        ("phone_number_quarantine", {"status": NumberStatus.QUARANTINED}),
+        ("phone_number_status_matches", {"status": 6}),
+        ("phone_number_status_matches", {"status": -1}),
+        ("phone_number_status_matches", {"status": NumberStatus.RESERVED}),
+        ("phone_number_status_matches", {"status": NumberStatus.QUARANTINED}),
+        ("phone_number_status_matches", {"status": NumberStatus.WITHHELD}),
+        ("phone_number_status_matches", {"withheld_by": 1}),
+        ("phone_number_status_matches", {"status": NumberStatus.WITHHELD, "withheld_by": 5}),
     ],
 )
 def test_number(leased: NumberRange, constraint: str, values: dict[str, Any]) -> None:
     refuses(constraint, lambda: PhoneNumber.objects.filter(number=leased.first).update(**values))
 
 
-@pytest.mark.parametrize("status", set(NumberStatus) - {NumberStatus.RESERVED})
+@pytest.mark.parametrize("status", sorted(set(NumberStatus) - {NumberStatus.RESERVED}))
 def test_only_a_reserved_number_has_a_reservation(reservation: Reservation, status: NumberStatus) -> None:
     until = reservation.expires_at if status == NumberStatus.QUARANTINED else None
     numbers = PhoneNumber.objects.filter(reservation=reservation)
-    refuses("phone_number_reservation", lambda: numbers.update(status=status, quarantined_until=until))
+    refuses("phone_number_status_matches", lambda: numbers.update(status=status, quarantined_until=until))
 
 
-@pytest.mark.parametrize("status", set(NumberStatus) - {NumberStatus.QUARANTINED, NumberStatus.RESERVED})
-def test_only_a_quarantined_number_has_an_end_of_quarantine(
+@pytest.mark.parametrize(
+    "status",
+    sorted(set(NumberStatus) - {NumberStatus.QUARANTINED, NumberStatus.RESERVED, NumberStatus.WITHHELD}),
+)
+def test_only_a_quarantined_or_withheld_number_has_an_end_of_quarantine(
     leased: NumberRange, now: datetime, status: NumberStatus
 ) -> None:
     numbers = PhoneNumber.objects.filter(number=leased.first)
-    refuses("phone_number_quarantine", lambda: numbers.update(status=status, quarantined_until=now))
+    refuses("phone_number_status_matches", lambda: numbers.update(status=status, quarantined_until=now))
 
 
 def test_number_stays_in_its_range_and_with_its_operator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,12 +21,13 @@ from apps.numbering.errors import (
     ReservationAlreadyExtended,
     ReservationClosed,
     ReservationExpired,
+    ReservationLimitReached,
     ReservationNotYours,
     ReservationQuantityNotAllowed,
     ReservationTtlNotAllowed,
 )
 from apps.numbering.models import NumberRange, PhoneNumber, Reservation
-from apps.numbering.states import NumberStatus, ReservationStatus
+from apps.numbering.states import NumberGrade, NumberStatus, ReservationStatus, WithheldBy
 from apps.operators import services as operators
 from apps.operators.calendar import china_date
 from apps.operators.errors import AgreementNotValid, LicenceNotValid
@@ -37,11 +39,10 @@ from tests.factories.numbering import (
     given_partner,
     given_range,
     given_reservation,
+    given_terms,
 )
 from tests.factories.operators import given_policy
 from tests.refusals import refused
-
-TASK = Actor.system("numbering.expire_reservations")
 
 
 @pytest.fixture
@@ -105,7 +106,9 @@ def test_a_number_that_is_not_free(
     until: timedelta | None,
 ) -> None:
     PhoneNumber.objects.filter(number=leased.first).update(
-        status=status, quarantined_until=None if until is None else now + until
+        status=status,
+        quarantined_until=None if until is None else now + until,
+        withheld_by=WithheldBy.POLICE if status == NumberStatus.WITHHELD else None,
     )
     refuse(NumberNotAvailable, operator, now, number=leased.first)
 
@@ -191,8 +194,9 @@ def test_reserving_takes_few_statements(
 ) -> None:
     with CaptureQueriesContext(connection) as captured:
         given_reservation(operator=operator, now=now, quantity=50)
-    # Licence, policies, claim, reservation, audit row, event.
-    assert len(captured) == 6
+    # Licence, policies, wait for the caller's other calls, count what it holds, wait for others who want several,
+    # claim, reservation, audit row, event.
+    assert len(captured) == 9
 
 
 # --- Who may --------------------------------------------------------------------------------------------------------
@@ -263,6 +267,84 @@ def test_how_many_at_once(leased: NumberRange, operator: VirtualOperator, now: d
     for quantity in (4, 0, -1):
         error = refuse(ReservationQuantityNotAllowed, operator, now, quantity=quantity)
         assert [each.pointer for each in error.errors] == ["/quantity"]
+
+
+def test_how_many_one_caller_holds(
+    leased: NumberRange, operator: VirtualOperator, partner: Actor, now: datetime
+) -> None:
+    given_policy(key=PolicyKey.RESERVATION_HELD_MAX, value=5, now=now, operator=operator)
+    first = given_reservation(operator=operator, now=now, actor=partner, quantity=3)
+    error = refuse(ReservationLimitReached, operator, now, actor=partner, quantity=3)
+    assert error.fields == {"held": 3, "most": 5}
+    given_reservation(operator=operator, now=now, actor=partner, quantity=2)
+    refuse(ReservationLimitReached, operator, now, actor=partner, number=leased.last)
+    # Another caller of the same operator has a limit of its own.
+    given_reservation(operator=operator, now=now, actor=given_partner(operator=operator), quantity=5)
+    # What counts is what is still held: one number is sold, the rest of the first reservation is released.
+    numbering.take_number(
+        actor=partner,
+        operator_id=operator.pk,
+        host_carrier_id=leased.host_carrier_id,
+        number=first.numbers[0],
+        now=now,
+    )
+    given_reservation(operator=operator, now=now, actor=partner)
+    refuse(ReservationLimitReached, operator, now, actor=partner)
+    numbering.release_reservation(actor=partner, reservation_uid=first.uid, now=now)
+    given_reservation(operator=operator, now=now, actor=partner, quantity=2)
+    refuse(ReservationLimitReached, operator, now, actor=partner)
+
+
+def test_the_same_name_at_another_operator_is_somebody_else(
+    leased: NumberRange, operator: VirtualOperator, other_operator: VirtualOperator, now: datetime
+) -> None:
+    """Our own jobs have one name everywhere."""
+    given_range(operator=other_operator, now=now)
+    given_policy(key=PolicyKey.RESERVATION_HELD_MAX, value=1, now=now)
+    given_reservation(operator=operator, now=now)
+    given_reservation(operator=other_operator, now=now)
+    refuse(ReservationLimitReached, operator, now)
+
+
+# --- Terms ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("by_number", [True, False])
+def test_terms_are_frozen(
+    leased: NumberRange,
+    operator: VirtualOperator,
+    other_operator: VirtualOperator,
+    now: datetime,
+    by_number: bool,
+) -> None:
+    gold = (leased.first + 888, leased.first + 999)
+    PhoneNumber.objects.filter(number__in=gold).update(grade=NumberGrade.GOLD)
+    given_terms(operator=operator, now=now - timedelta(days=1), deposit=Decimal(1))
+    given_terms(operator=operator, now=now, deposit=Decimal("400.00"))
+    given_terms(operator=operator, now=now, grade=NumberGrade.SILVER)
+    given_terms(operator=operator, now=now, deposit=Decimal(7), valid_from=now + timedelta(seconds=1))
+    given_terms(operator=other_operator, now=now, deposit=Decimal(8))
+    wish = {"number": gold[0]} if by_number else {"grade": NumberGrade.GOLD, "quantity": 2}
+    reservation = given_reservation(operator=operator, now=now, **wish)
+    frozen = {"grade": "gold", "deposit": "400.00", "min_monthly_spend": "89.00", "months": 24}
+    expected = {str(number): frozen for number in (gold[:1] if by_number else gold)}
+    reservation.refresh_from_db()
+    assert reservation.terms == expected
+    # Whatever happens to rules and terms afterwards.
+    given_terms(operator=operator, now=now + timedelta(minutes=1), deposit=Decimal(9))
+    PhoneNumber.objects.filter(number__in=gold).update(grade=NumberGrade.DIAMOND)
+    numbering.extend_reservation(
+        actor=SYSTEM, reservation_uid=reservation.uid, now=now + timedelta(minutes=2)
+    )
+    reservation.refresh_from_db()
+    assert reservation.terms == expected
+
+
+def test_without_terms_a_pretty_number_costs_nothing_extra(
+    leased: NumberRange, operator: VirtualOperator, now: datetime
+) -> None:
+    PhoneNumber.objects.filter(number=leased.first).update(grade=NumberGrade.GOLD)
+    given_terms(operator=operator, now=now, grade=NumberGrade.SILVER)
+    assert given_reservation(operator=operator, now=now, number=leased.first).terms == {}
+    assert given_reservation(operator=operator, now=now).terms == {}
 
 
 # --- Extend ---------------------------------------------------------------------------------------------------------
@@ -349,41 +431,3 @@ def test_foreign_reservations_do_not_exist_and_a_colleague_s_is_his(
             service(actor=actor, reservation_uid=uid, now=now)
     reservation.refresh_from_db()
     assert (reservation.status, reservation.extended_at) == ("ACTIVE", None)
-
-
-# --- Expire ---------------------------------------------------------------------------------------------------------
-def test_expiry_ends_what_is_over_in_batches(
-    leased: NumberRange, operator: VirtualOperator, now: datetime
-) -> None:
-    over = [given_reservation(operator=operator, now=now, ttl_seconds=60, quantity=2) for _ in range(3)]
-    running = given_reservation(operator=operator, now=now, ttl_seconds=61)
-    later = now + timedelta(seconds=60)
-    assert numbering.expire_reservations(actor=TASK, now=later - timedelta(seconds=1), limit=2) == 0
-    assert numbering.expire_reservations(actor=TASK, now=later, limit=2) == 2
-    assert numbering.expire_reservations(actor=TASK, now=later, limit=2) == 1
-    assert numbering.expire_reservations(actor=TASK, now=later, limit=2) == 0
-    ended = Reservation.objects.filter(status=ReservationStatus.EXPIRED, closed_at=later)
-    assert set(ended) == set(over)
-    assert set(PhoneNumber.objects.filter(status=NumberStatus.RESERVED)) == set(
-        PhoneNumber.objects.filter(reservation=running)
-    )
-    for reservation in over:
-        audit = AuditEvent.objects.get(target_id=reservation.uid, action="reservation.expire")
-        assert (audit.operator_id, audit.after["status"]) == (operator.pk, "EXPIRED")
-        event = OutboxEvent.objects.get(subject=reservation.uid, type="number.released")
-        assert event.data["numbers"] == [f"+86{number}" for number in reservation.numbers]
-
-
-def test_expiry_uses_its_index_and_few_statements(
-    leased: NumberRange, operator: VirtualOperator, now: datetime
-) -> None:
-    for _ in range(3):
-        given_reservation(operator=operator, now=now, ttl_seconds=60)
-    with CaptureQueriesContext(connection) as captured:
-        numbering.expire_reservations(actor=TASK, now=now + timedelta(minutes=2), limit=500)
-    writes = [
-        query["sql"] for query in captured if query["sql"].strip().startswith(("SELECT", "UPDATE", "WITH"))
-    ]
-    # Lock what is over, close, free the numbers; audit rows and events are inserts.
-    assert len(writes) == 3
-    assert "SKIP LOCKED" in writes[0]

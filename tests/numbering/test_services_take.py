@@ -22,10 +22,10 @@ from apps.numbering.errors import (
     ReservationExpired,
     ReservationNotYours,
 )
-from apps.numbering.models import NumberRange, PhoneNumber, Reservation
+from apps.numbering.models import NumberRange, PhoneNumber, RangeStock, Reservation
 from apps.numbering.selectors import NumberFilter
 from apps.numbering.services import NumberCriteria
-from apps.numbering.states import NumberStatus, ReservationStatus
+from apps.numbering.states import NumberStatus, ReservationStatus, WithheldBy
 from apps.operators.calendar import china_date
 from apps.operators.errors import AgreementNotValid
 from apps.operators.models import HostCarrier, VirtualOperator, WholesaleAgreement
@@ -117,8 +117,8 @@ def test_starts_anywhere_in_any_of_the_ranges(
     taking: dict[str, Any], leased: NumberRange, now: datetime
 ) -> None:
     second = given_range(operator=leased.operator, now=now)
-    NumberRange.objects.filter(pk=leased.pk).update(draw=0.25)
-    NumberRange.objects.filter(pk=second.pk).update(draw=0.75)
+    RangeStock.objects.filter(range=leased).update(draw=0.25)
+    RangeStock.objects.filter(range=second).update(draw=0.75)
     taken = [numbering.take_number(**taking).number for _ in range(40)]
     # By chance all forty could lie in one range, or in one half of both: once in 2**38 runs.
     assert {leased.pk, second.pk} == {row.range_id for row in PhoneNumber.objects.filter(number__in=taken)}
@@ -146,7 +146,7 @@ def break_lease(leased: NumberRange, now: datetime, how: str) -> None:
     ranges = NumberRange.objects.filter(pk=leased.pk)
     match how:
         case "returning":
-            ranges.update(status="RETURNING")
+            ranges.update(status="RETURNING", returning_at=now)
         case "lease over":
             ranges.update(leased_until=today)
         case "lease not begun":
@@ -214,7 +214,9 @@ def test_that_number_when_it_cannot_be_had(
 ) -> None:
     foreign = given_range(operator=other_operator, now=now)
     mobile = given_range(operator=operator, now=now, carrier="mobile")
-    PhoneNumber.objects.filter(number=leased.first).update(status=NumberStatus.WITHHELD)
+    PhoneNumber.objects.filter(number=leased.first).update(
+        status=NumberStatus.WITHHELD, withheld_by=WithheldBy.POLICE
+    )
     PhoneNumber.objects.filter(number=leased.first + 1).update(
         status=NumberStatus.QUARANTINED, quarantined_until=now - timedelta(days=1)
     )
@@ -370,7 +372,10 @@ def test_only_a_number_in_use_comes_back(
     if status == "RESERVED":
         given_reservation(operator=operator, now=now, number=leased.first)
     else:
-        PhoneNumber.objects.filter(number=leased.first).update(status=NumberStatus[status])
+        withheld_by = WithheldBy.CARRIER if status == "WITHHELD" else None
+        PhoneNumber.objects.filter(number=leased.first).update(
+            status=NumberStatus[status], withheld_by=withheld_by
+        )
     with refused(InvalidTransition):
         service(actor=SYSTEM, number=leased.first, now=now)
     assert PhoneNumber.objects.get(number=leased.first).status == NumberStatus[status]

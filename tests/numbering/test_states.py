@@ -6,10 +6,16 @@ import pytest
 
 from apps.core.errors import InvalidTransition
 from apps.core.states import StateMachine
-from apps.numbering.states import NUMBER, RANGE, RESERVATION
+from apps.numbering.states import BULK, NUMBER, RANGE, RELEASE, RESERVATION
 
 ALLOWED = {
-    RANGE: {("PLANNED", "ACTIVE"), ("ACTIVE", "RETURNING"), ("RETURNING", "RETURNED")},
+    RANGE: {
+        ("PLANNED", "ACTIVE"),
+        ("PLANNED", "RETURNED"),
+        ("ACTIVE", "RETURNING"),
+        ("RETURNING", "RETURNED"),
+        ("RETURNING", "ACTIVE"),
+    },
     NUMBER: {
         ("AVAILABLE", "RESERVED"),
         ("AVAILABLE", "IN_USE"),
@@ -23,9 +29,13 @@ ALLOWED = {
         ("QUARANTINED", "AVAILABLE"),
         ("QUARANTINED", "WITHHELD"),
         ("WITHHELD", "AVAILABLE"),
+        ("WITHHELD", "QUARANTINED"),
         ("WITHHELD", "RETURNED"),
+        ("RETURNED", "AVAILABLE"),
     },
     RESERVATION: {("ACTIVE", "CONSUMED"), ("ACTIVE", "RELEASED"), ("ACTIVE", "EXPIRED")},
+    RELEASE: {("REQUESTED", "APPROVED"), ("REQUESTED", "REJECTED")},
+    BULK: {("PREVIEWED", "RUNNING"), ("PREVIEWED", "DISCARDED"), ("RUNNING", "COMPLETED")},
 }
 
 

@@ -123,7 +123,7 @@ def test_a_callback_that_cannot_be_applied_waits_and_holds_up_no_other(seller: S
     first, second = seller.accepted_job(), seller.accepted_job()
     # Any fault of one line's rows will do.
     number = first.line.number_assignments.get().number_id
-    PhoneNumber.objects.filter(pk=number).update(status=NumberStatus.WITHHELD)
+    PhoneNumber.objects.filter(pk=number).update(status=NumberStatus.WITHHELD, withheld_by=4)
     send_callback(seller.connection, callback_body(first, now=now, result="REFUSED"), now=now)
     send_callback(seller.connection, callback_body(second, now=now), now=now)
     tasks.apply_callbacks()

@@ -53,7 +53,7 @@ def test_twelve_orders_for_one_person_open_five_lines(seller: Seller) -> None:
 
 def test_two_orders_for_the_last_number(seller: Seller) -> None:
     last = seller.range.first
-    PhoneNumber.objects.exclude(number=last).update(status=NumberStatus.WITHHELD)
+    PhoneNumber.objects.exclude(number=last).update(status=NumberStatus.WITHHELD, withheld_by=4)
     people = [seller.subscriber(), seller.subscriber()]
     results = at_once(*[partial(seller.order, subscriber=person) for person in people])
     assert kinds(results) == {"ServiceOrder": 1, NumberNotAvailable.__name__: 1}

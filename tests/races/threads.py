@@ -11,7 +11,7 @@ from django.db import connection
 R = TypeVar("R")
 
 
-def at_once(*calls: Callable[[], R]) -> Sequence[R | Exception]:
+def at_once(*calls: Callable[[], R], seconds: float = 60) -> Sequence[R | Exception]:
     """What each call returned or raised, in the order given; they all pass a barrier first."""
     barrier = threading.Barrier(len(calls))
     results: list[R | Exception] = [RuntimeError("did not run")] * len(calls)
@@ -30,5 +30,5 @@ def at_once(*calls: Callable[[], R]) -> Sequence[R | Exception]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=seconds)
     return results

@@ -348,13 +348,13 @@ class HostCarrierAdmin(ReferenceAdmin):
 
 @admin.register(AccessCode)
 class AccessCodeAdmin(ReferenceAdmin):
-    list_display = ("prefix", "carrier", "resale_only", "source_note")
-    list_filter = ("host_carrier", "resale_only")
+    list_display = ("prefix", "carrier", "digits", "resale_only", "source_note")
+    list_filter = ("host_carrier", "digits", "resale_only")
     list_select_related = ("host_carrier",)
     search_fields = ("prefix",)
     search_help_text = "A whole access code"
     ordering = ("prefix",)
-    fields = (("prefix", "carrier"), "resale_only", "source_note")
+    fields = (("prefix", "carrier"), ("digits", "resale_only"), "source_note")
 
 
 @admin.register(DocumentType)

@@ -31,7 +31,10 @@ def page(
 ) -> Response:
     """One page of the queryset; `key` is the unique column of the order, `prepare` may enrich a whole page at once.
 
-    :raises ApiError: 400 for a bad limit, count or cursor.
+    What stands in for a queryset may count None (too many to count), and its rows may say `reached`: that they are
+    fewer than asked for because that was as far as one request looks, and the next page begins after it.
+
+    :raises ApiError: 400 for a bad limit, count or cursor, or when there are too many to count.
     """
     limit = _limit(request)
     belongs_to = orjson.dumps([queryset.model._meta.label, key, descending, sorted(filters.items())])
@@ -39,15 +42,20 @@ def page(
     if (count := request.query_params.get("count")) is not None:
         if count != "exact":
             raise params.bad("count", "The only value is 'exact'.")
-        body["count"] = queryset.count()
+        counted: int | None = queryset.count()
+        if counted is None:
+            raise ApiError(400, "count_too_large", "So many cannot be counted exactly; narrow it down.")
+        body["count"] = counted
     if after := request.query_params.get("after"):
         position = _decode(after, belongs_to)
         queryset = queryset.filter(**{f"{key}__{'lt' if descending else 'gt'}": position})
-    rows = list(queryset.order_by(f"-{key}" if descending else key)[: limit + 1])
+    found: Any = queryset.order_by(f"-{key}" if descending else key)[: limit + 1]
+    rows = list(found)
     more = len(rows) > limit
     rows = rows[:limit]
     body["items"] = [serialize(row) for row in (prepare(rows) if prepare else rows)]
-    body["next"] = _encode(_value(rows[-1], key), belongs_to) if more else None
+    position = _value(rows[-1], key) if more else getattr(found, "reached", None)
+    body["next"] = None if position is None else _encode(position, belongs_to)
     return Response(body)
 
 

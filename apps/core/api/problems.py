@@ -57,6 +57,7 @@ SURFACE_CODES: dict[str, tuple[int, str]] = {
     "unknown_field": (400, "A field is not known here."),
     "unknown_parameter": (400, "A query parameter is not known here."),
     "cursor_invalid": (400, "Not a cursor of ours, or made with other filters."),
+    "count_too_large": (400, "There are too many to be counted exactly; narrow the list down."),
     "idempotency_key_missing": (400, "The request needs the header Idempotency-Key."),
     "idempotency_key_invalid": (400, "An Idempotency-Key has 1 to 255 characters."),
     "invalid_token": (401, "The token is unknown, expired or revoked."),

@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.api.formats import money, timestamp
+from apps.core.api.serializers import MoneySerializer
 from apps.lines.models import Line, Plan, SuspensionReason
 from apps.lines.selectors import Fittings
 from apps.lines.states import LineStatus, SuspensionCause, SuspensionKind
@@ -14,11 +15,6 @@ from apps.numbering.numbers import to_e164
 
 KINDS = [kind.lower() for kind in SuspensionKind.values]
 CAUSES = [cause.lower() for cause in SuspensionCause.values]
-
-
-class MoneySerializer(serializers.Serializer[Any]):
-    amount = serializers.CharField()
-    currency = serializers.CharField()
 
 
 class PlanSerializer(serializers.Serializer[Any]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
 
-from apps.core.api.formats import timestamp
-from apps.core.api.serializers import StrictSerializer
-from apps.numbering.models import Reservation
+from apps.core.api.formats import money, timestamp
+from apps.core.api.serializers import MoneySerializer, StrictSerializer
+from apps.numbering.models import GradePolicy, Reservation
 from apps.numbering.numbers import MalformedNumber, parse_e164, to_e164
 from apps.numbering.states import NumberGrade, ReservationStatus
 
@@ -79,8 +80,8 @@ class NumberSerializer(serializers.Serializer[Any]):
     grade = serializers.ChoiceField(choices=tuple(GRADES))
     carrier = serializers.CharField()
     home_city = serializers.CharField()
-    deposit = serializers.JSONField(allow_null=True)
-    min_monthly_spend = serializers.JSONField(allow_null=True)
+    deposit = MoneySerializer(allow_null=True)
+    min_monthly_spend = MoneySerializer(allow_null=True)
 
 
 class NumberPageSerializer(serializers.Serializer[Any]):
@@ -89,22 +90,34 @@ class NumberPageSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField(required=False, help_text="Only with count=exact.")
 
 
+class TermsSerializer(serializers.Serializer[Any]):
+    number = serializers.CharField(help_text="E.164")
+    grade = serializers.ChoiceField(choices=tuple(GRADES))
+    deposit = MoneySerializer()
+    min_monthly_spend = MoneySerializer()
+    months = serializers.IntegerField(help_text="For how long the holder is bound to that spend.")
+
+
 class ReservationSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     status = serializers.ChoiceField(choices=ReservationStatus.choices)
     numbers = serializers.ListField(child=serializers.CharField(help_text="E.164"))
     expires_at = serializers.DateTimeField()
+    terms = TermsSerializer(
+        many=True,
+        help_text="What the grades of the numbers cost, as it was when they were reserved; ordinary ones are left out.",
+    )
 
 
-def number(row: Mapping[str, Any]) -> dict[str, Any]:
+def number(row: Mapping[str, Any], terms: Mapping[NumberGrade, GradePolicy]) -> dict[str, Any]:
+    offered = terms.get(NumberGrade(row["grade"]))
     return {
         "number": to_e164(row["number"]),
         "grade": NumberGrade(row["grade"]).label,
         "carrier": row["carrier"],
         "home_city": row["home_city"],
-        # What a grade costs comes with the rules that grade numbers; ordinary ones cost nothing extra.
-        "deposit": None,
-        "min_monthly_spend": None,
+        "deposit": money(offered.deposit) if offered else None,
+        "min_monthly_spend": money(offered.min_monthly_spend) if offered else None,
     }
 
 
@@ -114,4 +127,15 @@ def reservation(row: Reservation) -> dict[str, Any]:
         "status": row.status,
         "numbers": [to_e164(value) for value in row.numbers],
         "expires_at": timestamp(row.expires_at),
+        "terms": [_frozen(key, row.terms[str(key)]) for key in sorted(map(int, row.terms))],
+    }
+
+
+def _frozen(value: int, terms: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": to_e164(value),
+        "grade": terms["grade"],
+        "deposit": money(Decimal(terms["deposit"])),
+        "min_monthly_spend": money(Decimal(terms["min_monthly_spend"])),
+        "months": terms["months"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -22,9 +23,9 @@ _FILTERS = {
     "carrier": (re.compile(r"[a-z][a-z0-9_]{0,15}"), "A host carrier's code."),
     "grade": (re.compile("|".join(serializers.GRADES)), "One of: " + ", ".join(serializers.GRADES) + "."),
     "city": (re.compile(r".{1,32}"), "The home city, at most 32 characters."),
-    "prefix": (re.compile(r"[0-9]{1,11}"), "1 to 11 digits, counted from the leading 1."),
-    "suffix": (re.compile(r"[0-9]{1,11}"), "1 to 11 digits, counted from the end."),
-    "contains": (re.compile(r"[0-9]{1,11}"), "1 to 11 digits anywhere in the number."),
+    "prefix": (re.compile(r"[0-9]{1,13}"), "1 to 13 digits, counted from the leading 1."),
+    "suffix": (re.compile(r"[0-9]{1,13}"), "1 to 13 digits, counted from the end."),
+    "contains": (re.compile(r"[0-9]{1,13}"), "1 to 13 digits anywhere in the number."),
     "exclude_digit": (re.compile(r"[0-9]"), "One digit that the number must not have."),
 }
 
@@ -35,6 +36,10 @@ class NumbersView(PartnerView):
     @extend_schema(
         operation_id="numbers_list",
         summary="Numbers that can be sold now, lowest first",
+        description="One request looks at so many numbers and no more. When those that match are far apart, a page has"
+        " fewer items than `limit`, or none, and still a `next`: go on with it until `next` is null.\n\n"
+        "`count=exact` counts all that match. With `suffix`, `contains` or `exclude_digit` it is refused with 400"
+        " `count_too_large` when too many numbers would have to be looked at.",
         tags=["numbers"],
         parameters=[
             *(OpenApiParameter(name, str, description=detail) for name, (_, detail) in _FILTERS.items()),
@@ -46,11 +51,18 @@ class NumbersView(PartnerView):
     )
     def get(self, request: Request) -> Response:
         filters = params.read(request, allowed=_FILTERS)
+        operator_id = self.partner_app.operator_id
         found: Any = selectors.list_sellable_numbers(
-            actor=self.actor, operator_id=self.partner_app.operator_id, wanted=_wanted(filters), now=self.now
+            actor=self.actor, operator_id=operator_id, wanted=_wanted(filters), now=self.now
         )
+        terms = selectors.get_terms(operator_id=operator_id, now=self.now)
         return pagination.page(
-            request, found, serialize=serializers.number, filters=filters, key="number", descending=False
+            request,
+            found,
+            serialize=functools.partial(serializers.number, terms=terms),
+            filters=filters,
+            key="number",
+            descending=False,
         )
 
 

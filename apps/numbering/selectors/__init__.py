@@ -1,5 +1,32 @@
 """Reading ranges, numbers and reservations."""
 
+from apps.numbering.selectors.bulk import count_rows, list_rows
+from apps.numbering.selectors.early_releases import (
+    count_early_releases,
+    get_early_release_for_update,
+    has_early_release,
+    list_early_releases_for_update,
+)
+from apps.numbering.selectors.grades import (
+    get_terms,
+    has_own_grade_rules,
+    list_grade_policies,
+    list_grade_rules,
+    list_regrades,
+)
+from apps.numbering.selectors.ranges import (
+    ReturnPlan,
+    count_numbers,
+    get_next_range,
+    get_range,
+    get_range_for_update,
+    has_next_range,
+    has_range,
+    list_due_plans,
+    list_ending,
+    list_ranges,
+    plan_return,
+)
 from apps.numbering.selectors.rows import (
     get_holding_reservation_for_update,
     get_next_reserved_for_update,
@@ -7,22 +34,58 @@ from apps.numbering.selectors.rows import (
     get_number_for_update,
     get_reservation,
     get_reservation_for_update,
-    has_range,
     has_reserved,
-    list_ranges,
 )
 from apps.numbering.selectors.selling import NumberFilter, list_sellable_numbers
+from apps.numbering.selectors.stock import (
+    Counts,
+    Stock,
+    StockTotal,
+    get_stock,
+    list_range_ids_below_minimum,
+    list_range_ids_by_fill,
+    list_stock_differences,
+    list_stock_totals,
+)
 
 __all__ = [
+    "Counts",
     "NumberFilter",
+    "ReturnPlan",
+    "Stock",
+    "StockTotal",
+    "count_early_releases",
+    "count_numbers",
+    "count_rows",
+    "get_early_release_for_update",
     "get_holding_reservation_for_update",
+    "get_next_range",
     "get_next_reserved_for_update",
     "get_number",
     "get_number_for_update",
+    "get_range",
+    "get_range_for_update",
     "get_reservation",
     "get_reservation_for_update",
+    "get_stock",
+    "get_terms",
+    "has_early_release",
+    "has_next_range",
+    "has_own_grade_rules",
     "has_range",
     "has_reserved",
+    "list_due_plans",
+    "list_early_releases_for_update",
+    "list_ending",
+    "list_grade_policies",
+    "list_grade_rules",
+    "list_range_ids_below_minimum",
+    "list_range_ids_by_fill",
     "list_ranges",
+    "list_regrades",
+    "list_rows",
     "list_sellable_numbers",
+    "list_stock_differences",
+    "list_stock_totals",
+    "plan_return",
 ]

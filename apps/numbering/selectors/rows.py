@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
-
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.core.public_ids import get_by_uid
-from apps.numbering.models import NumberRange, PhoneNumber, Reservation
-from apps.numbering.states import RangeStatus
+from apps.numbering.models import PhoneNumber, Reservation
 
 
 def get_number(*, actor: Actor, number: int) -> PhoneNumber:
@@ -65,14 +62,3 @@ def get_reservation_for_update(*, actor: Actor, uid: str) -> Reservation:
     :raises NotFound: malformed, unknown, or another operator's.
     """
     return get_by_uid(Reservation.objects.visible_to(actor).select_for_update(), uid)
-
-
-def list_ranges(*, actor: Actor) -> QuerySet[NumberRange]:
-    """All ranges the actor may see, returned ones too, unordered, with operator, host carrier and agreement."""
-    return NumberRange.objects.visible_to(actor).select_related("operator", "host_carrier", "agreement")
-
-
-def has_range(*, actor: Actor, operator_id: int, prefix: str) -> bool:
-    """Whether the operator holds exactly this block (not returned)."""
-    ranges = NumberRange.objects.visible_to(actor).filter(operator_id=operator_id, prefix=prefix)
-    return ranges.exclude(status=RangeStatus.RETURNED).exists()

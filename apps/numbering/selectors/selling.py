@@ -3,20 +3,27 @@
 Statements here and in services.claim walk an operator's ranges one after the other and look into each through the
 partial index of free numbers. That is a plan the database cannot get wrong: it stays fast just after millions of rows
 were loaded and before statistics know of them, and it reads only ranges that may be sold.
+
+A search does only so much work. The counts say which ranges have something free and roughly how much; which of it can
+have the wanted digits is worked out before anything is read (digits.py). Of each range either the few candidates are
+looked up or what is free is read through, whichever is less. When that was enough for one request, the page ends early
+and says how far it came.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from django.db import connection
 
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.numbering.models import PhoneNumber
-from apps.numbering.numbers import DIGITS
+from apps.numbering.numbers import BLOCK
+from apps.numbering.selectors.digits import Digits, between
 from apps.numbering.states import NumberGrade, NumberStatus, RangeStatus
 from apps.operators.calendar import china_date
 
@@ -61,58 +68,140 @@ class NumberFilter:
     contains: str | None = None
     exclude_digit: str | None = None
 
-
-_WANTED = """
-    AND (%(grade)s::smallint IS NULL OR p.grade = %(grade)s::smallint)
-    AND (%(contains)s::text IS NULL OR p.number::text LIKE %(contains)s::text)
-    AND (%(excluded)s::text IS NULL OR p.number::text NOT LIKE %(excluded)s::text)"""
-
-_ANY_ENDING = f"""
-    SELECT p.number, p.grade
-    FROM numbering_phonenumber AS p
-    WHERE p.operator_id = %(operator)s::bigint
-        AND p.status = {NumberStatus.AVAILABLE.value}
-        AND p.number BETWEEN lease.low AND lease.high
-        {_WANTED}
-    ORDER BY p.number
-    LIMIT %(limit)s::bigint"""  # noqa: S608 - only our own constants are formatted in
-
-_THAT_ENDING = f"""
-    SELECT hit.number, hit.grade
-    FROM {CANDIDATES.format(low="lease.low", high="lease.high")} AS candidate(number)
-    CROSS JOIN LATERAL (
-        SELECT p.number, p.grade
-        FROM numbering_phonenumber AS p
-        WHERE p.operator_id = %(operator)s::bigint
-            AND p.status = {NumberStatus.AVAILABLE.value}
-            AND p.number = candidate.number
-            {_WANTED}
-        LIMIT 1
-    ) AS hit
-    LIMIT %(limit)s::bigint"""  # noqa: S608
+    @property
+    def digits(self) -> Digits:
+        return Digits(self.prefix, self.suffix, self.contains, self.exclude_digit)
 
 
-def _list(found: str) -> str:
-    return f"""
-SELECT found.number, found.grade, lease.carrier, lease.home_city
+# What one request may look at, in units of one free number read through (well under a microsecond).
+WORK = 20_000
+# One candidate that is looked up instead costs so many.
+LOOK_UP = 8
+# So many entries of the index that have another grade are passed by for one.
+PASS_BY = 8
+# Ranges that one request looks at the counts of: at first a few, since mostly those suffice.
+RANGES = 2_048
+FIRST_RANGES, _MORE = 16, 16
+# Exact counts may take their time.
+COUNT_WORK = 30 * WORK
+
+# Ranges that may be sold and whose digits do not rule them out, ascending, up to a number of them; with what is free.
+# Empty ones are left out, but never the last: it says how far the list came. `back`: nothing was free at the last fold,
+# but something was given back since.
+_LEASES = f"""
+SELECT lease.first, lease.last, lease.carrier, lease.home_city, lease.nth, stock.free, stock.fitting
 FROM (
-    SELECT greatest(r.first, %(low)s::bigint) AS low, least(r.last, %(high)s::bigint) AS high,
-        h.code AS carrier, r.home_city
+    SELECT r.id, r.first, r.last, h.code AS carrier, r.home_city, row_number() OVER (ORDER BY r.first) AS nth
     FROM numbering_numberrange AS r
     JOIN operators_hostcarrier AS h ON h.id = r.host_carrier_id
     WHERE {SELLING}
-        AND r.last >= %(low)s::bigint AND r.first <= %(high)s::bigint
+        AND r.first >= %(floor)s::bigint AND r.last >= %(low)s::bigint AND r.first <= %(high)s::bigint
         AND (%(carrier)s::text IS NULL OR h.code = %(carrier)s::text)
         AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)
+        AND (%(heads)s::text[] IS NULL OR (r.first / {BLOCK})::text LIKE ANY (%(heads)s::text[]))
+        AND (%(without)s::text IS NULL OR strpos((r.first / {BLOCK})::text, %(without)s::text) = 0)
     ORDER BY r.first
+    LIMIT %(ranges)s::bigint
 ) AS lease
-CROSS JOIN LATERAL ({found}) AS found
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(s.available), 0)::int AS free,
+        coalesce(sum(s.available) FILTER (
+            WHERE %(grade)s::smallint IS NULL OR s.grade = %(grade)s::smallint
+        ), 0)::int AS fitting
+    FROM numbering_rangestock AS s
+    WHERE s.range_id = lease.id
+) AS stock
+WHERE stock.fitting > 0 OR lease.nth = %(ranges)s::bigint OR lease.id = ANY(ARRAY(
+    SELECT DISTINCT c.range_id FROM numbering_stockchange AS c
+    WHERE c.operator_id = %(operator)s::bigint AND c.available > 0
+        AND (%(grade)s::smallint IS NULL OR c.grade = %(grade)s::smallint)
+))
+ORDER BY lease.first"""  # noqa: S608 - only our own constants are formatted in
+
+_FREE = f"""
+    p.status = {NumberStatus.AVAILABLE.value}
+    AND (%(grade)s::smallint IS NULL OR p.grade = %(grade)s::smallint)
+    AND p.operator_id = %(operator)s::bigint"""
+
+# Of each place: what is free read through, or its candidates looked up.
+_FIND = f"""
+SELECT found.number, found.grade, place.nth::int - 1
+FROM unnest(%(lows)s::bigint[], %(highs)s::bigint[], %(starts)s::int[], %(stops)s::int[])
+    WITH ORDINALITY AS place(low, high, start, stop, nth)
+CROSS JOIN LATERAL (
+    (SELECT p.number, p.grade
+    FROM numbering_phonenumber AS p
+    WHERE place.stop = 0 AND {_FREE}
+        AND p.number BETWEEN place.low AND place.high
+        AND (%(suffix)s::text IS NULL OR p.number::text LIKE %(suffix)s::text)
+        AND (%(contains)s::text IS NULL OR p.number::text LIKE %(contains)s::text)
+        AND (%(without)s::text IS NULL OR strpos(p.number::text, %(without)s::text) = 0)
+    ORDER BY p.number
+    LIMIT %(limit)s::bigint)
+    UNION ALL
+    (SELECT hit.number, hit.grade
+    FROM unnest((%(candidates)s::bigint[])[place.start:place.stop]) AS candidate(number)
+    CROSS JOIN LATERAL (
+        SELECT p.number, p.grade
+        FROM numbering_phonenumber AS p
+        WHERE {_FREE} AND p.number = candidate.number
+        LIMIT 1
+    ) AS hit
+    WHERE place.stop > 0)
+) AS found
 LIMIT %(limit)s::bigint"""  # noqa: S608
 
+_COUNT_FOUND = f"SELECT count(*) FROM ({_FIND}) AS listed"  # noqa: S608
 
-_LIST = _list(_ANY_ENDING)
-_LIST_ENDING = _list(_THAT_ENDING)
-_COLUMNS = ("number", "grade", "carrier", "home_city")
+# Without conditions on single digits: by the counts, all in one snapshot. Only of a range that the prefix cuts in two
+# (of one block, therefore) numbers are counted.
+_COUNT = f"""
+SELECT coalesce(sum(CASE WHEN lease.whole THEN stock.free ELSE counted.free END), 0)
+FROM (
+    SELECT r.id, greatest(r.first, span.low) AS low, least(r.last, span.high) AS high,
+        r.first >= span.low AND r.last <= span.high AS whole
+    FROM unnest(%(lows)s::bigint[], %(highs)s::bigint[]) AS span(low, high)
+    JOIN numbering_numberrange AS r ON r.last >= span.low AND r.first <= span.high
+    JOIN operators_hostcarrier AS h ON h.id = r.host_carrier_id
+    WHERE {SELLING}
+        AND (%(carrier)s::text IS NULL OR h.code = %(carrier)s::text)
+        AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)
+) AS lease
+LEFT JOIN (
+    SELECT each.range_id, sum(each.available) AS free
+    FROM (
+        SELECT range_id, operator_id, grade, available FROM numbering_rangestock
+        UNION ALL
+        SELECT range_id, operator_id, grade, available FROM numbering_stockchange
+    ) AS each
+    WHERE each.operator_id = %(operator)s::bigint
+        AND (%(grade)s::smallint IS NULL OR each.grade = %(grade)s::smallint)
+    GROUP BY each.range_id
+) AS stock ON lease.whole AND stock.range_id = lease.id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS free
+    FROM numbering_phonenumber AS p
+    WHERE NOT lease.whole AND {_FREE} AND p.number BETWEEN lease.low AND lease.high
+) AS counted ON TRUE"""  # noqa: S608
+
+
+class _Place(NamedTuple):
+    """The part of a range that matters, and what looking there costs and may bring."""
+
+    low: int
+    high: int
+    carrier: str
+    home_city: str
+    # None: what is free is read through.
+    candidates: Sequence[int] | None
+    work: int
+    expected: float
+
+
+class Numbers(list[dict[str, Any]]):
+    """A page; `reached`: all numbers up to there were looked at and the work was enough, None: it ends for itself."""
+
+    reached: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +216,12 @@ class SellableNumbers:
     wanted: NumberFilter
     now: datetime
     after: int = 0
+    digits: Digits = field(init=False)
 
     model = PhoneNumber
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digits", self.wanted.digits)
 
     def filter(self, *, number__gt: int) -> Self:
         return replace(self, after=number__gt)
@@ -138,37 +231,158 @@ class SellableNumbers:
             raise ValueError("sellable numbers come in the order of the number")
         return self
 
-    def __getitem__(self, window: slice) -> list[dict[str, Any]]:
-        with connection.cursor() as cursor:
-            cursor.execute(*self._statement(limit=window.stop))
-            return [dict(zip(_COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+    def __getitem__(self, window: slice) -> Numbers:
+        """The first ones; fewer than asked for, with `reached`, when they are too far apart for one request."""
+        limit, work, found = window.stop, WORK, Numbers()
+        batch: list[_Place] = []
+        expected = 0.0
+        for place in self._places(RANGES):
+            if isinstance(place, int):
+                found.reached = place
+                break
+            if work < place.work and work < WORK:
+                found.reached = place.low - 1
+                break
+            batch.append(place)
+            work -= place.work
+            expected += place.expected
+            if work <= 0 or expected >= limit - len(found):
+                found += self._find(batch, limit - len(found))
+                batch, expected = [], 0.0
+                if len(found) >= limit:
+                    return found
+        if batch:
+            found += self._find(batch, limit - len(found))
+        if len(found) >= limit:
+            found.reached = None
+        return found
 
-    def count(self) -> int:
-        statement, parameters = self._statement(limit=None)
+    def count(self) -> int | None:
+        """How many there are; None when they could only be counted by looking at too many numbers."""
+        if self.digits.contradict:
+            return 0
+        if not self.digits.are_many:
+            lows, highs = zip(*self.digits.spans(), strict=True)
+            return self._number_of(_COUNT, {"lows": list(lows), "highs": list(highs)})
+        batch, work = [], COUNT_WORK
+        for place in self._places(RANGES * 10):
+            if isinstance(place, int) or (work := work - place.work) < 0:
+                return None
+            batch.append(place)
+        return self._number_of(_COUNT_FOUND, {**_laid_out(batch), "limit": None}) if batch else 0
+
+    def _number_of(self, statement: str, parameters: dict[str, Any]) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT count(*) FROM ({statement}) AS listed", parameters)  # noqa: S608
+            cursor.execute(statement, {**self._parameters(), **parameters})
             return int(cursor.fetchone()[0])
 
-    def _statement(self, *, limit: int | None) -> tuple[str, dict[str, Any]]:
-        wanted = self.wanted
-        unit = 10 ** (DIGITS - len(wanted.prefix or ""))
-        low = int(wanted.prefix or "0") * unit
+    def _places(self, most: int) -> Iterator[_Place | int]:
+        """Where there may be matching numbers, ascending; at last, after `most` ranges, how far that was."""
+        if self.digits.contradict:
+            return
+        ranges = min(FIRST_RANGES, most)
+        for low, high in self.digits.spans():
+            low = max(low, self.after + 1)
+            while low <= high:
+                reached = None
+                for first, last, carrier, home_city, nth, free, fitting in self._leases(low, high, ranges):
+                    if place := self._place(
+                        max(first, low), min(last, high), carrier, home_city, free, fitting
+                    ):
+                        yield place
+                    if nth == ranges:
+                        reached = last
+                if reached is None:
+                    break
+                low, most = reached + 1, most - ranges
+                if most <= 0:
+                    yield reached
+                    return
+                ranges = min(ranges * _MORE, most)
+
+    def _leases(self, low: int, high: int, ranges: int) -> list[Any]:
         parameters = {
+            **self._parameters(),
+            "low": low,
+            "high": high,
+            # No range begins in an earlier block than it ends.
+            "floor": low // BLOCK * BLOCK,
+            "heads": self.digits.heads(),
+            "ranges": ranges,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_LEASES, parameters)
+            leases: list[Any] = cursor.fetchall()
+        return leases
+
+    def _place(
+        self, low: int, high: int, carrier: str, home_city: str, free: int, fitting: int
+    ) -> _Place | None:
+        """What of a range is worth looking at. The counts are of the last fold: good enough to choose a way."""
+        free, fitting = max(free, 1), max(fitting, 1)
+        block = low // BLOCK
+        tails = self.digits.tails(str(block))
+        reading = free // PASS_BY + (fitting if self.digits.are_many else 0) + 1
+        if tails is None:
+            return _Place(low, high, carrier, home_city, None, reading, fitting)
+        tails = between(tails, low, high)
+        if not tails:
+            return None
+        looking_up = LOOK_UP * len(tails)
+        expected = fitting * len(tails) / (high - low + 1)
+        if looking_up > reading:
+            return _Place(low, high, carrier, home_city, None, reading, expected)
+        candidates = [block * BLOCK + tail for tail in tails]
+        return _Place(low, high, carrier, home_city, candidates, looking_up, expected)
+
+    def _find(self, places: list[_Place], limit: int) -> list[dict[str, Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(_FIND, {**self._parameters(), **_laid_out(places), "limit": limit})
+            return [
+                {
+                    "number": number,
+                    "grade": grade,
+                    "carrier": places[nth].carrier,
+                    "home_city": places[nth].home_city,
+                }
+                for number, grade, nth in cursor.fetchall()
+            ]
+
+    def _parameters(self) -> dict[str, Any]:
+        wanted = self.wanted
+        return {
             "operator": self.operator_id,
             "today": china_date(self.now),
             "now": self.now,
-            "low": max(low, self.after + 1),
-            "high": low + unit - 1,
             "carrier": wanted.carrier,
             "city": wanted.city,
             "grade": None if wanted.grade is None else wanted.grade.value,
+            "suffix": None if wanted.suffix is None else f"%{wanted.suffix}",
             "contains": None if wanted.contains is None else f"%{wanted.contains}%",
-            "excluded": None if wanted.exclude_digit is None else f"%{wanted.exclude_digit}%",
-            "limit": limit,
+            "without": wanted.exclude_digit,
         }
-        if wanted.suffix is None:
-            return _LIST, parameters
-        return _LIST_ENDING, {**parameters, **ending(wanted.suffix)}
+
+
+def _laid_out(places: list[_Place]) -> dict[str, list[int]]:
+    """Parameters of _FIND: the candidates of all places one after the other, and from where to where each has its own
+    (0 and 0: none, it is read through)."""
+    candidates: list[int] = []
+    starts, stops = [], []
+    for place in places:
+        if place.candidates is None:
+            starts.append(0)
+            stops.append(0)
+        else:
+            starts.append(len(candidates) + 1)
+            candidates += place.candidates
+            stops.append(len(candidates))
+    return {
+        "lows": [place.low for place in places],
+        "highs": [place.high for place in places],
+        "starts": starts,
+        "stops": stops,
+        "candidates": candidates,
+    }
 
 
 def list_sellable_numbers(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from apps.audit import services as audit
 from apps.core.actor import Actor
-from apps.core.db import operation, use_case
+from apps.core.db import operation
 from apps.core.errors import NotFound
 from apps.numbering import selectors
 from apps.numbering.errors import NumberNotAvailable, NumberWrongCarrier
 from apps.numbering.models import PhoneNumber, Reservation
 from apps.numbering.services.claim import NumberCriteria, take_next
 from apps.numbering.services.reservations import lock_own, may_use, require_running, require_sellable
+from apps.numbering.services.single import lock, record
 from apps.numbering.states import NumberStatus, ReservationStatus
-from apps.operators import policies
-from apps.operators.policies import PolicyKey
 
 
 @operation
@@ -55,7 +54,7 @@ def take_number(
         if free is None:
             raise NumberNotAvailable
         taken, before = free, NumberStatus.AVAILABLE
-    _record(actor, "number.take", taken, before, now)
+    record(actor, "number.take", taken, before, now)
     return taken
 
 
@@ -65,53 +64,10 @@ def return_unused_number(*, actor: Actor, number: int, now: datetime) -> PhoneNu
 
     :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is not in use.
     """
-    returned = _lock(actor, number)
+    returned = lock(actor, number)
     returned.return_unused()
-    _record(actor, "number.return_unused", returned, NumberStatus.IN_USE, now)
+    record(actor, "number.return_unused", returned, NumberStatus.IN_USE, now)
     return returned
-
-
-@operation
-def withhold_number(*, actor: Actor, number: int, reason: str, now: datetime) -> PhoneNumber:
-    """To WITHHELD: not sold until staff say so; for a number that the host carrier refuses, for instance.
-
-    :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is reserved, withheld or returned.
-    """
-    withheld = _lock(actor, number)
-    before = NumberStatus(withheld.status)
-    withheld.withhold()
-    _record(actor, "number.withhold", withheld, before, now, reason)
-    return withheld
-
-
-@operation
-def quarantine_number(*, actor: Actor, number: int, now: datetime) -> PhoneNumber:
-    """IN_USE -> QUARANTINED for policy's number of days, so that the next holder does not get the last one's calls.
-
-    :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is not in use.
-    """
-    left = _lock(actor, number)
-    days = policies.get(operator_id=left.operator_id, key=PolicyKey.QUARANTINE_DAYS, now=now)
-    left.quarantine(until=now + timedelta(days=days))
-    _record(actor, "number.quarantine", left, NumberStatus.IN_USE, now)
-    return left
-
-
-@use_case
-def end_quarantines(*, actor: Actor, now: datetime, limit: int) -> int:
-    """QUARANTINED -> AVAILABLE for at most `limit` numbers whose quarantine is over. Returns how many.
-
-    Numbers that somebody is working on are left for the next time.
-    """
-    over = list(
-        PhoneNumber.objects.select_for_update(skip_locked=True)
-        .quarantine_over(now=now)
-        .order_by("quarantined_until")[:limit]
-    )
-    PhoneNumber.objects.end_quarantine(over)
-    for number in over:
-        _record(actor, "number.end_quarantine", number, NumberStatus.QUARANTINED, now)
-    return len(over)
 
 
 def _take_reserved(
@@ -162,29 +118,3 @@ def _take_from(reservation: Reservation, number: PhoneNumber, actor: Actor, now:
             now=now,
         )
     return number
-
-
-def _lock(actor: Actor, number: int) -> PhoneNumber:
-    found = selectors.get_number_for_update(number=number, operator_id=actor.operator_id)
-    if found is None:
-        raise NotFound
-    return found
-
-
-def _record(
-    actor: Actor, action: str, number: PhoneNumber, before: NumberStatus, now: datetime, reason: str = ""
-) -> None:
-    after: dict[str, str] = {"status": NumberStatus(number.status).name}
-    if number.quarantined_until is not None:
-        after["quarantined_until"] = number.quarantined_until.isoformat()
-    audit.record(
-        actor=actor,
-        action=action,
-        target_type="phone_number",
-        target_id=number.e164,
-        operator_id=number.operator_id,
-        reason=reason,
-        before={"status": before.name},
-        after=after,
-        now=now,
-    )

@@ -1,9 +1,10 @@
 """The claim of the next free number: one statement, written by hand, because everything sold goes through it.
 
-It starts at a random point inside a random one of the operator's ranges, goes up to the range's end, then from the
-range's start to that point, then on to the next range. So callers neither queue behind each other at the head of an
-index nor wade through the dead entries that earlier claims left there, and a number is found whenever there is one that
-nobody else holds locked.
+An operator's ranges with something free stand in a random order. A claim starts at one of the first few of them, at a
+random point inside, goes up to the range's end, then from its start to that point, then on to the next range. So
+callers do not queue behind each other at the head of an index; what is written stays together in a few ranges, however
+many there are; dead index entries of earlier claims lie in those few too, and are left behind with each range that is
+used up. A number is found whenever there is one that nobody else holds locked. Measured: docs/adr/0005.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from django.db import connection
 
 from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.selectors.selling import CANDIDATES, SELLING, ending
+from apps.numbering.services.stock import fold_stock
 from apps.numbering.states import NumberGrade, NumberStatus
 from apps.operators.calendar import china_date
 
@@ -30,24 +32,48 @@ class NumberCriteria:
     grade: NumberGrade = NumberGrade.ORDINARY
 
 
+# Ranges that claims spread over. More make callers meet less often, fewer keep what is written together.
+OPEN_RANGES = 8
+
+# Ranges with something free, from one of the first few on; then those that had nothing free at the last fold and of
+# which something was given back since. Together: all in which there can be a free number.
+_PLACES = """
+            (SELECT s.range_id FROM numbering_rangestock AS s
+            WHERE s.operator_id = %(operator)s::bigint AND s.grade = %(grade)s::smallint AND s.has_free
+            ORDER BY s.draw OFFSET %(skipped)s::bigint)
+            UNION ALL
+            (SELECT s.range_id FROM numbering_rangestock AS s
+            WHERE s.operator_id = %(operator)s::bigint AND s.grade = %(grade)s::smallint AND s.has_free
+            ORDER BY s.draw LIMIT %(skipped)s::bigint)
+            UNION ALL
+            (SELECT DISTINCT c.range_id FROM numbering_stockchange AS c
+            WHERE c.operator_id = %(operator)s::bigint AND c.grade = %(grade)s::smallint AND c.available > 0
+                AND NOT EXISTS (
+                    SELECT FROM numbering_rangestock AS s
+                    WHERE s.range_id = c.range_id AND s.grade = c.grade AND s.has_free
+                ))"""
+
+
 def _pick(limit: str, found: str) -> str:
     """`free`: the numbers found, with the home area of their range, locked."""
-    ranges = f"""
-        SELECT r.id, r.home_province, r.home_city, r.first, r.last,
-            r.first + floor(%(fraction)s::float * (r.last - r.first + 1))::bigint AS start
-        FROM numbering_numberrange AS r
-        WHERE {SELLING}
-            AND (%(host)s::bigint IS NULL OR r.host_carrier_id = %(host)s::bigint)
-            AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)"""  # noqa: S608 - only our own constants
     return f"""
 WITH free AS MATERIALIZED (
-    SELECT found.number, lease.id AS range_id, lease.home_province, lease.home_city
+    SELECT found.number, leased.id AS range_id, leased.home_province, leased.home_city, leased.nth
     FROM (
-        ({ranges} AND r.draw >= %(draw)s::float ORDER BY r.draw)
-        UNION ALL
-        ({ranges} AND r.draw < %(draw)s::float ORDER BY r.draw)
-    ) AS lease
-    CROSS JOIN LATERAL (VALUES (lease.start, lease.last), (lease.first, lease.start - 1)) AS stretch(low, high)
+        SELECT lease.*, row_number() OVER () AS nth
+        FROM ({_PLACES}
+        ) AS place
+        CROSS JOIN LATERAL (
+            SELECT r.id, r.home_province, r.home_city, r.first, r.last,
+                r.first + floor(%(fraction)s::float * (r.last - r.first + 1))::bigint AS start
+            FROM numbering_numberrange AS r
+            WHERE r.id = place.range_id AND {SELLING}
+                AND (%(host)s::bigint IS NULL OR r.host_carrier_id = %(host)s::bigint)
+                AND (%(city)s::text IS NULL OR r.home_city = %(city)s::text)
+            LIMIT 1
+        ) AS lease
+    ) AS leased
+    CROSS JOIN LATERAL (VALUES (leased.start, leased.last), (leased.first, leased.start - 1)) AS stretch(low, high)
     CROSS JOIN LATERAL ({found}) AS found
     LIMIT {limit}
 )"""  # noqa: S608 - only our own constants
@@ -57,10 +83,10 @@ def _any_ending(limit: str) -> str:
     return f"""
         SELECT p.number
         FROM numbering_phonenumber AS p
-        WHERE p.operator_id = %(operator)s::bigint
-            AND p.status = {NumberStatus.AVAILABLE.value}
+        WHERE p.status = {NumberStatus.AVAILABLE.value}
             AND p.number BETWEEN stretch.low AND stretch.high
             AND p.grade = %(grade)s::smallint
+            AND p.operator_id = %(operator)s::bigint
         ORDER BY p.number
         LIMIT {limit}
         FOR UPDATE SKIP LOCKED"""  # noqa: S608 - only our own constants
@@ -72,10 +98,10 @@ _THAT_ENDING = f"""
         CROSS JOIN LATERAL (
             SELECT p.number
             FROM numbering_phonenumber AS p
-            WHERE p.operator_id = %(operator)s::bigint
-                AND p.status = {NumberStatus.AVAILABLE.value}
+            WHERE p.status = {NumberStatus.AVAILABLE.value}
                 AND p.number = candidate.number
                 AND p.grade = %(grade)s::smallint
+                AND p.operator_id = %(operator)s::bigint
             LIMIT 1
             FOR UPDATE SKIP LOCKED
         ) AS hit"""  # noqa: S608 - only our own constants
@@ -86,19 +112,20 @@ SET status = {NumberStatus.IN_USE.value}
 FROM free
 WHERE n.number = free.number
 RETURNING n.number, n.range_id, n.operator_id, n.reservation_id, n.quarantined_until, n.status, n.grade,
-    free.range_id, free.home_province, free.home_city
+    free.range_id, free.home_province, free.home_city, free.nth
 """  # noqa: S608 - only our own constants
 
-# All or nothing: with too few free numbers the update touches none.
+# All or nothing: with too few free numbers the update touches none. An array, so that the numbers are looked up by key
+# even by a plan that does not know how few they are.
 _RESERVE_PICKED = f""", booking AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('numbering_reservation', 'id')) AS id
     WHERE (SELECT count(*) FROM free) = %(quantity)s::bigint
 )
 UPDATE numbering_phonenumber AS n
 SET status = {NumberStatus.RESERVED.value}, reservation_id = booking.id
-FROM free, booking
-WHERE n.number = free.number
-RETURNING n.number, n.reservation_id
+FROM booking
+WHERE n.number = ANY(ARRAY(SELECT free.number FROM free))
+RETURNING n.number, n.reservation_id, (SELECT max(free.nth) FROM free)
 """  # noqa: S608 - only our own constants
 
 _TAKE = _pick("1", _any_ending("1")) + _TAKE_PICKED
@@ -123,7 +150,7 @@ def take_next(
         return None
     own = len(_COLUMNS)
     number = PhoneNumber.from_db(connection.alias, _COLUMNS, rows[0][:own])
-    number.range = NumberRange.from_db(connection.alias, _RANGE_COLUMNS, rows[0][own:])
+    number.range = NumberRange.from_db(connection.alias, _RANGE_COLUMNS, rows[0][own:-1])
     return number
 
 
@@ -160,7 +187,7 @@ def _execute(
                 "host": host_carrier_id,
                 "city": criteria.city,
                 "grade": criteria.grade.value,
-                "draw": random.random(),  # noqa: S311 - spreads load, guards nothing
+                "skipped": random.randrange(OPEN_RANGES),  # noqa: S311 - spreads load, guards nothing
                 "fraction": random.random(),  # noqa: S311
                 "today": china_date(now),
                 "now": now,
@@ -168,4 +195,7 @@ def _execute(
             },
         )
         rows: list[Any] = cursor.fetchall()
-        return rows
+    # A range was used up before its count said so: from now on the count says so, and nobody else looks there in vain.
+    if not rows or rows[-1][-1] > 1:
+        fold_stock()
+    return rows

@@ -1,38 +1,157 @@
-"""Leasing ranges from host carriers."""
+"""Leasing ranges from host carriers: planned, begun, prolonged. How they end: services.returns."""
 
 from __future__ import annotations
 
-import re
+import logging
+from collections.abc import Sequence
 from datetime import date, datetime
+from decimal import Decimal
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
+from apps.audit import selectors as trail
 from apps.audit import services as audit
 from apps.core.actor import Actor
-from apps.core.db import operation, violated_constraint
-from apps.core.errors import FieldError, NotFound
-from apps.numbering.errors import AccessCodeMismatch, RangeInvalid, RangeOverlap
+from apps.core.db import operation, outside_transaction, serialize_on
+from apps.core.errors import DomainError, FieldError, InvalidTransition, NotFound
+from apps.numbering import selectors
+from apps.numbering.errors import LeaseEnded, LeaseNotLater, RangeInvalid, RangeNotDue
 from apps.numbering.models import NumberRange
-from apps.numbering.numbers import DIGITS
-from apps.numbering.states import NumberGrade, NumberStatus, RangeStatus
-from apps.operators import selectors as operators
+from apps.numbering.services.materialise import create_numbers
+from apps.numbering.services.terms import LeaseRules, LeaseTerms, audited, new_range, refusal_of
+from apps.numbering.states import RangeStatus
 from apps.operators import territory
 from apps.operators.calendar import china_date
 from apps.operators.errors import AgreementNotValid
 from apps.operators.models import VirtualOperator, WholesaleAgreement
 from apps.operators.states import Validity
 
+logger = logging.getLogger(__name__)
+
 # The right that an actor needs.
 MANAGE_NUMBERS = "numbering.manage"
+ACTIVATION_FAILED = "range.activate_failed"
 
-# A ten-thousand block (万号段) or a thousand block (千号段); hosts allocate nothing else to resellers.
-_PREFIX = re.compile(r"1[0-9]{6,7}")
 
-_MATERIALISE = f"""
-INSERT INTO numbering_phonenumber (number, range_id, operator_id, status, grade)
-SELECT number, %s, %s, {NumberStatus.AVAILABLE.value}, {NumberGrade.ORDINARY.value}
-FROM generate_series(%s::bigint, %s::bigint) AS number
-"""  # noqa: S608 - only our own constants are formatted in
+@operation
+def plan_range(
+    *,
+    actor: Actor,
+    operator: VirtualOperator,
+    agreement: WholesaleAgreement,
+    home_province: str,
+    home_city: str,
+    leased_from: date,
+    leased_until: date,
+    now: datetime,
+    prefix: str = "",
+    first: int | None = None,
+    last: int | None = None,
+    contract_reference: str = "",
+    monthly_fee: Decimal = Decimal(0),
+    minimum_use: int = 0,
+) -> NumberRange:
+    """Records a block as PLANNED: nobody else can lease it, and it has no numbers before it is activated.
+
+    The block is named by its 7 or 8 leading digits (9 or 10 of numbers of machines), or by its first and last number.
+    The lease runs from `leased_from`, which may lie ahead, up to, not including, `leased_until`. Guaranteed: licence
+    is valid now and the agreement from that day on, both cover the home area, the digits belong to the agreement's host
+    carrier, and no number is in two ranges. Telecom Regulations art. 28: resources are used only as allocated.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: another operator's business.
+    :raises LicenceNotValid: :raises AgreementNotValid: not valid, not covering the area, or not this operator's.
+    :raises RangeInvalid: malformed block, area, terms or dates, all listed. :raises AccessCodeMismatch: wrong host.
+    :raises RangeCrossesHomeArea: several ten-thousand blocks, or a block that has another home area.
+    :raises RangeOverlap: some of the numbers are leased, by whomever.
+    """
+    terms = LeaseTerms(
+        agreement=agreement,
+        prefix=prefix,
+        first=first,
+        last=last,
+        home_province=home_province,
+        home_city=home_city,
+        leased_from=leased_from,
+        leased_until=leased_until,
+        contract_reference=contract_reference,
+        monthly_fee=monthly_fee,
+        minimum_use=minimum_use,
+    )
+    planned = _plan(actor, operator, terms, now, has_begun=False)
+    _record(actor, "range.plan", planned, now, after=audited(planned))
+    return planned
+
+
+@operation
+def activate_range(*, actor: Actor, range_uid: str, now: datetime) -> NumberRange:
+    """PLANNED -> ACTIVE: creates the numbers, free and graded. Not before its first day in China.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: not PLANNED. :raises RangeNotDue: :raises LeaseEnded:
+    :raises LicenceNotValid: :raises AgreementNotValid: not valid now, or not covering the home area.
+    """
+    actor.require(MANAGE_NUMBERS)
+    planned = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    _check_due(planned, LeaseRules(operator_id=planned.operator_id, now=now), now)
+    _begin(planned, now)
+    _record(actor, "range.activate", planned, now, before=RangeStatus.PLANNED)
+    return planned
+
+
+@operation
+def activate_ranges(
+    *, actor: Actor, planned: Sequence[NumberRange], now: datetime
+) -> dict[int, DomainError | None]:
+    """`activate_range` for many of one operator, in one transaction and with one statement for all their numbers.
+
+    Answers for each key what kept it from being activated, or None. `planned` are rows that the caller has locked.
+
+    :raises Forbidden: without the right numbering.manage.
+    """
+    actor.require(MANAGE_NUMBERS)
+    refusals: dict[int, DomainError | None] = {}
+    due: list[NumberRange] = []
+    rules = LeaseRules(operator_id=planned[0].operator_id, now=now)
+    for each in planned:
+        try:
+            _check_due(each, rules, now)
+        except DomainError as error:
+            refusals[each.pk] = error
+        else:
+            refusals[each.pk] = None
+            due.append(each)
+    if due:
+        for each in due:
+            each.activate(now=now)
+        create_numbers(*due)
+        audit.record_many(
+            actor=actor,
+            action="range.activate",
+            target_type="number_range",
+            entries=[
+                audit.Entry(
+                    each.uid,
+                    each.operator_id,
+                    before={"status": RangeStatus.PLANNED},
+                    after={"status": each.status},
+                )
+                for each in due
+            ],
+            now=now,
+        )
+    return refusals
+
+
+def _check_due(planned: NumberRange, rules: LeaseRules, now: datetime) -> None:
+    """:raises InvalidTransition: not PLANNED. :raises RangeNotDue: :raises LeaseEnded:"""
+    if planned.status != RangeStatus.PLANNED:
+        raise InvalidTransition("Only a planned range can be activated.")
+    today = china_date(now)
+    if today < planned.leased_from:
+        raise RangeNotDue
+    if today >= planned.leased_until:
+        raise LeaseEnded
+    rules.check_papers(planned.agreement, home=_home(planned), leased_from=planned.leased_from)
 
 
 @operation
@@ -47,112 +166,184 @@ def lease_range(
     leased_from: date,
     leased_until: date,
     now: datetime,
+    contract_reference: str = "",
+    monthly_fee: Decimal = Decimal(0),
+    minimum_use: int = 0,
 ) -> NumberRange:
-    """Records the block of all numbers with these 7 or 8 leading digits as leased, and creates the numbers, free.
-
-    The lease runs from `leased_from`, today or earlier, up to, not including, `leased_until`. Guaranteed: licence and
-    agreement are valid now and cover the home area, the digits belong to the agreement's host carrier, and no number is
-    in two ranges. Telecom Regulations art. 28: resources are used only as allocated, hence the checks.
+    """Plans the block and activates it: for a lease that has begun. Guarantees what both do.
 
     :raises Forbidden: without the right numbering.manage. :raises NotFound: another operator's business.
     :raises LicenceNotValid: :raises AgreementNotValid: not valid now, not covering the area, or not this operator's.
-    :raises RangeInvalid: malformed prefix, area or dates, all listed. :raises AccessCodeMismatch: wrong host carrier.
-    :raises RangeOverlap: some of the numbers are leased, by whomever.
+    :raises RangeInvalid: malformed prefix, area, terms or dates, all listed. :raises AccessCodeMismatch: wrong host.
+    :raises RangeCrossesHomeArea: :raises RangeOverlap: some of the numbers are leased, by whomever.
     """
-    actor.require(MANAGE_NUMBERS)
-    if not actor.sees(operator.pk):
-        raise NotFound
-    _check_shape(prefix, home_province, home_city, leased_from, leased_until, agreement, now)
-    operators.require_valid_licence(
-        operator_id=operator.pk, now=now, area=territory.area(home_province, home_city)
-    )
-    _check_agreement(operator, agreement, territory.area(home_province, home_city), now)
-    access_code = operators.get_access_code(digits=prefix)
-    if access_code is None or access_code.host_carrier_id != agreement.host_carrier_id:
-        raise AccessCodeMismatch
-    size = 10 ** (DIGITS - len(prefix))
-    leased = NumberRange(
-        operator=operator,
+    terms = LeaseTerms(
         agreement=agreement,
-        host_carrier_id=agreement.host_carrier_id,
         prefix=prefix,
-        first=int(prefix) * size,
-        last=int(prefix) * size + size - 1,
         home_province=home_province,
         home_city=home_city,
-        status=RangeStatus.ACTIVE,
         leased_from=leased_from,
         leased_until=leased_until,
-        created_at=now,
+        contract_reference=contract_reference,
+        monthly_fee=monthly_fee,
+        minimum_use=minimum_use,
     )
-    _insert(leased)
-    _materialise(leased)
+    leased = _plan(actor, operator, terms, now, has_begun=True)
+    _begin(leased, now)
+    _record(actor, "range.lease", leased, now, after=audited(leased))
+    return leased
+
+
+@operation
+def withdraw_plan(*, actor: Actor, range_uid: str, now: datetime, reason: str = "") -> NumberRange:
+    """PLANNED -> RETURNED: the block is not leased after all, and anybody may lease it.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: not PLANNED.
+    """
+    actor.require(MANAGE_NUMBERS)
+    planned = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    if planned.status != RangeStatus.PLANNED:
+        raise InvalidTransition("Only a plan can be withdrawn; a leased range is returned.")
+    planned.finish_return(now=now)
+    _record(actor, "range.withdraw", planned, now, before=RangeStatus.PLANNED, reason=reason)
+    return planned
+
+
+@operation
+def renew_lease(
+    *,
+    actor: Actor,
+    range_uid: str,
+    leased_until: date,
+    now: datetime,
+    agreement: WholesaleAgreement | None = None,
+) -> NumberRange:
+    """Prolongs the lease of a planned or active range, within its agreement or under a newer one with the same host.
+
+    A lease that is over already can be renewed too; what it could not sell meanwhile it sells again.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: being returned, or returned. :raises LeaseNotLater:
+    :raises RangeInvalid: the agreement ends earlier.
+    :raises LicenceNotValid: :raises AgreementNotValid: not valid, another operator's or host carrier's, or not there.
+    """
+    actor.require(MANAGE_NUMBERS)
+    leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    if leased.status not in (RangeStatus.PLANNED, RangeStatus.ACTIVE):
+        raise InvalidTransition("A range that is given back is not renewed; keep it first.")
+    basis = agreement or leased.agreement
+    if basis.host_carrier_id != leased.host_carrier_id:
+        raise AgreementNotValid("The agreement is with another host carrier.", reason=Validity.NONE)
+    LeaseRules(operator_id=leased.operator_id, now=now).check_papers(
+        basis, home=_home(leased), leased_from=leased.leased_from
+    )
+    if leased_until <= leased.leased_until or leased_until <= china_date(now):
+        raise LeaseNotLater
+    if leased_until > basis.valid_until:
+        error = FieldError("/leased_until", "after_agreement", "The agreement ends earlier.")
+        raise RangeInvalid(errors=[error])
+    before = {"leased_until": str(leased.leased_until), "agreement": leased.agreement.uid}
+    leased.renew(until=leased_until, agreement=basis)
     audit.record(
         actor=actor,
-        action="range.lease",
+        action="range.renew",
         target_type="number_range",
         target_id=leased.uid,
-        operator_id=operator.pk,
-        after={
-            "status": leased.status,
-            "prefix": prefix,
-            "agreement": agreement.uid,
-            "home": territory.area(home_province, home_city),
-            "leased_from": str(leased_from),
-            "leased_until": str(leased_until),
-        },
+        operator_id=leased.operator_id,
+        before=before,
+        after={"leased_until": str(leased_until), "agreement": basis.uid},
         now=now,
     )
     return leased
 
 
-def _check_shape(
-    prefix: str,
-    home_province: str,
-    home_city: str,
-    leased_from: date,
-    leased_until: date,
-    agreement: WholesaleAgreement,
-    now: datetime,
-) -> None:
-    found = []
-    if not _PREFIX.fullmatch(prefix):
-        found.append(FieldError("/prefix", "invalid", "7 or 8 digits, the first a 1."))
-    for name, place in (("home_province", home_province), ("home_city", home_city)):
-        if not place or "/" in place or place != place.strip() or len(place) > 32:
-            found.append(FieldError(f"/{name}", "invalid", "The name of one place, at most 32 characters."))
-    if leased_until <= leased_from or leased_until <= china_date(now):
-        found.append(FieldError("/leased_until", "invalid", "After the first day, and in the future."))
-    elif leased_until > agreement.valid_until:
-        found.append(FieldError("/leased_until", "after_agreement", "The agreement ends earlier."))
-    if leased_from > china_date(now):
-        found.append(FieldError("/leased_from", "in_future", "Today or earlier."))
-    elif leased_from < agreement.valid_from:
-        found.append(FieldError("/leased_from", "before_agreement", "The agreement begins later."))
-    if found:
-        raise RangeInvalid(errors=found)
+@outside_transaction
+def begin_leases(*, actor: Actor, now: datetime) -> int:
+    """Activates the planned ranges whose first day has come, each in a transaction of its own; returns how many.
+
+    One that cannot be activated stays a plan, and its audit trail says why, once per reason. Two at once are safe.
+    """
+    begun = 0
+    for planned in selectors.list_due_plans(now=now):
+        try:
+            activate_range(actor=actor, range_uid=planned.uid, now=now)
+            begun += 1
+        except InvalidTransition:
+            continue  # somebody was faster
+        except DomainError as error:
+            _note_failure(actor=actor, planned=planned, error=error, now=now)
+        except Exception:  # whatever it is: the others begin all the same, and this one in an hour
+            logger.exception("lease not begun", extra={"range": planned.uid})
+    return begun
 
 
-def _check_agreement(
-    operator: VirtualOperator, agreement: WholesaleAgreement, place: str, now: datetime
-) -> None:
-    own = agreement.operator_id == operator.pk
-    state = agreement.validity(now=now, place=place) if own else Validity.NONE
-    if state is not Validity.VALID:
-        raise AgreementNotValid(reason=state)
+@operation
+def _note_failure(*, actor: Actor, planned: NumberRange, error: DomainError, now: datetime) -> None:
+    logger.warning("lease not begun", extra={"range": planned.uid, "code": error.code})
+    events = trail.list_for_target(actor=actor, target_type="number_range", target_ids=[planned.uid])
+    after = {"code": error.code, "detail": error.detail}
+    last = events.order_by("-id").first()
+    if last is None or last.action != ACTIVATION_FAILED or last.after != after:
+        audit.record(
+            actor=actor,
+            action=ACTIVATION_FAILED,
+            target_type="number_range",
+            target_id=planned.uid,
+            operator_id=planned.operator_id,
+            after=after,
+            now=now,
+        )
 
 
-def _insert(leased: NumberRange) -> None:
+def _plan(
+    actor: Actor, operator: VirtualOperator, terms: LeaseTerms, now: datetime, *, has_begun: bool
+) -> NumberRange:
+    """:raises Forbidden: :raises NotFound: another operator's business."""
+    actor.require(MANAGE_NUMBERS)
+    if not actor.sees(operator.pk):
+        raise NotFound
+    block = LeaseRules(operator_id=operator.pk, now=now).check(terms, has_begun=has_begun)
+    planned = new_range(terms, block, now=now)
+    # Two that overlap, at once, could each wait for the other's row; the trigger of migration 0004 takes the same lock.
+    serialize_on(f"numbering.home:{block.home_block}")
     try:
         with transaction.atomic():
-            leased.save(force_insert=True)
+            planned.save(force_insert=True)
     except IntegrityError as error:
-        if violated_constraint(error) == "number_range_no_overlap":
-            raise RangeOverlap from None
+        if refusal := refusal_of(error):
+            raise refusal from None
         raise
+    return planned
 
 
-def _materialise(leased: NumberRange) -> None:
-    """All numbers of the range in one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MATERIALISE, [leased.pk, leased.operator_id, leased.first, leased.last])
+def _begin(planned: NumberRange, now: datetime) -> None:
+    planned.activate(now=now)
+    create_numbers(planned)
+
+
+def _home(leased: NumberRange) -> str:
+    return territory.area(leased.home_province, leased.home_city)
+
+
+def _record(
+    actor: Actor,
+    action: str,
+    leased: NumberRange,
+    now: datetime,
+    *,
+    before: RangeStatus | None = None,
+    after: dict[str, str] | None = None,
+    reason: str = "",
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        target_type="number_range",
+        target_id=leased.uid,
+        operator_id=leased.operator_id,
+        before=None if before is None else {"status": before},
+        after=after or {"status": leased.status},
+        reason=reason,
+        now=now,
+    )

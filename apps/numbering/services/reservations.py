@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
 from apps.audit import services as audit
 from apps.core.actor import Actor, ActorKind
-from apps.core.db import operation, use_case
+from apps.core.db import operation, serialize_on, use_case
 from apps.core.errors import FieldError, NotFound
 from apps.events import services as events
 from apps.numbering import selectors
@@ -18,6 +19,7 @@ from apps.numbering.errors import (
     NumberNotAvailable,
     ReservationAlreadyExtended,
     ReservationExpired,
+    ReservationLimitReached,
     ReservationNotYours,
     ReservationQuantityNotAllowed,
     ReservationTtlNotAllowed,
@@ -35,6 +37,13 @@ from apps.operators.states import Validity
 # api.md: a reservation lasts at least a minute; the longest is policy.
 SHORTEST_TTL_SECONDS = 60
 
+_LIMITS = (
+    PolicyKey.RESERVATION_TTL_SECONDS,
+    PolicyKey.RESERVATION_TTL_MAX_SECONDS,
+    PolicyKey.RESERVATION_QUANTITY_MAX,
+    PolicyKey.RESERVATION_HELD_MAX,
+)
+
 Precondition = Callable[[Reservation], None]
 
 _ENDING = {
@@ -42,15 +51,49 @@ _ENDING = {
     ReservationStatus.EXPIRED: "reservation.expire",
 }
 
-# What is free again has to be known per reservation: the numbers that orders used up are not.
+# From the caller's reservations to their numbers, never the other way round: OFFSET 0 keeps it so.
+_HELD = f"""
+SELECT count(*) FROM numbering_reservation AS r
+CROSS JOIN LATERAL (
+    SELECT FROM numbering_phonenumber AS p WHERE p.reservation_id = r.id OFFSET 0
+) AS held
+WHERE r.operator_id = %s::bigint AND r.owner = %s AND r.status = '{ReservationStatus.ACTIVE.value}'
+"""  # noqa: S608 - only our own constants are formatted in
+
+# Closed as they are found: what somebody is working on is left for the next time.
+_EXPIRE = f"""
+UPDATE numbering_reservation AS r SET status = '{ReservationStatus.EXPIRED.value}', closed_at = %(now)s::timestamptz
+WHERE r.id = ANY(ARRAY(
+    SELECT over.id FROM numbering_reservation AS over
+    WHERE over.status = '{ReservationStatus.ACTIVE.value}' AND over.expires_at <= %(now)s::timestamptz
+    ORDER BY over.expires_at LIMIT %(limit)s::bigint
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING r.id, r.uid, r.operator_id
+"""  # noqa: S608 - only our own constants are formatted in
+
+# What is free again has to be known per reservation: the numbers that orders used up are not. Found by reservation,
+# locked in the order of the number as everywhere, changed by key: no statistics, however old, make it read the whole
+# table.
 _FREE = f"""
 WITH held AS MATERIALIZED (
-    SELECT number, reservation_id FROM numbering_phonenumber
-    WHERE reservation_id = ANY(%s::bigint[]) ORDER BY number FOR UPDATE
+    SELECT p.number, p.reservation_id
+    FROM unnest(%s::bigint[]) AS r(id)
+    CROSS JOIN LATERAL (
+        SELECT number, reservation_id FROM numbering_phonenumber WHERE reservation_id = r.id OFFSET 0
+    ) AS p
+    ORDER BY p.number
+), locked AS MATERIALIZED (
+    SELECT p.number, held.reservation_id
+    FROM held
+    CROSS JOIN LATERAL (
+        SELECT number FROM numbering_phonenumber WHERE number = held.number OFFSET 0 FOR UPDATE
+    ) AS p
+), freed AS (
+    UPDATE numbering_phonenumber AS n SET status = {NumberStatus.AVAILABLE.value}, reservation_id = NULL
+    WHERE n.number = ANY(ARRAY(SELECT number FROM locked))
 )
-UPDATE numbering_phonenumber AS n SET status = {NumberStatus.AVAILABLE.value}, reservation_id = NULL
-FROM held WHERE n.number = held.number
-RETURNING held.reservation_id, n.number
+SELECT reservation_id, number FROM locked
 """  # noqa: S608 - only our own constants are formatted in
 
 
@@ -71,11 +114,13 @@ def reserve(
     """Reserves that number, or `quantity` free ones of the wanted kind: all of them or none.
 
     `carrier` is a host carrier's code, `suffix` digits counted from the end, no grade means ordinary; without
-    `ttl_seconds` policy's default applies. The reservation belongs to the actor.
+    `ttl_seconds` policy's default applies. The reservation belongs to the actor, who never holds more numbers at once
+    than policy allows, however many calls come together. What the grade costs is frozen in its `terms`.
 
     :raises ValueError: `number` together with criteria. :raises NotFound: another operator's business.
     :raises LicenceNotValid: :raises AgreementNotValid: :raises CarrierUnknown:
     :raises ReservationTtlNotAllowed: :raises ReservationQuantityNotAllowed:
+    :raises ReservationLimitReached: together with what the actor holds.
     :raises NumberNotAvailable: it is not free, or there are not that many.
     """
     if number is not None and (carrier or city or suffix or grade is not None or quantity != 1):
@@ -83,7 +128,9 @@ def reserve(
     if not actor.sees(operator_id):
         raise NotFound
     operators.require_valid_licence(operator_id=operator_id, now=now)
-    ttl = _check_limits(operator_id, quantity, ttl_seconds, now)
+    limits = policies.get_many(operator_id=operator_id, keys=_LIMITS, now=now)
+    ttl = _check_limits(limits, quantity, ttl_seconds)
+    _check_held(actor, operator_id, quantity, most=limits[PolicyKey.RESERVATION_HELD_MAX])
     reservation = Reservation(
         operator_id=operator_id,
         owner=actor.id,
@@ -143,7 +190,8 @@ def extend_reservation(
     require_running(reservation, now=now)
     if reservation.extended_at is not None:
         raise ReservationAlreadyExtended
-    ttl = _check_limits(reservation.operator_id, 1, ttl_seconds, now)
+    limits = policies.get_many(operator_id=reservation.operator_id, keys=_LIMITS, now=now)
+    ttl = _check_limits(limits, 1, ttl_seconds)
     before = reservation.expires_at
     reservation.extend(until=before + timedelta(seconds=ttl), now=now)
     audit.record(
@@ -171,7 +219,8 @@ def release_reservation(
     reservation = lock_own(actor=actor, reservation_uid=reservation_uid)
     if precondition is not None:
         precondition(reservation)
-    _end([reservation], ReservationStatus.RELEASED, actor=actor, now=now)
+    Reservation.objects.close([reservation], ReservationStatus.RELEASED, now=now)
+    _free([reservation], ReservationStatus.RELEASED, actor=actor, now=now)
     return reservation
 
 
@@ -181,11 +230,9 @@ def expire_reservations(*, actor: Actor, now: datetime, limit: int) -> int:
 
     Reservations that somebody is working on are left for the next time.
     """
-    lapsed = list(
-        Reservation.objects.select_for_update(skip_locked=True).over(now=now).order_by("expires_at")[:limit]
-    )
+    lapsed = list(Reservation.objects.raw(_EXPIRE, {"now": now, "limit": limit}))
     if lapsed:
-        _end(lapsed, ReservationStatus.EXPIRED, actor=actor, now=now)
+        _free(lapsed, ReservationStatus.EXPIRED, actor=actor, now=now)
     return len(lapsed)
 
 
@@ -223,17 +270,8 @@ def require_sellable(leased: NumberRange, *, now: datetime) -> None:
         raise AgreementNotValid(reason=state)
 
 
-def _check_limits(operator_id: int, quantity: int, ttl_seconds: int | None, now: datetime) -> int:
+def _check_limits(limits: Mapping[PolicyKey, Any], quantity: int, ttl_seconds: int | None) -> int:
     """The seconds that hold, within policy."""
-    limits = policies.get_many(
-        operator_id=operator_id,
-        keys=(
-            PolicyKey.RESERVATION_TTL_SECONDS,
-            PolicyKey.RESERVATION_TTL_MAX_SECONDS,
-            PolicyKey.RESERVATION_QUANTITY_MAX,
-        ),
-        now=now,
-    )
     most = limits[PolicyKey.RESERVATION_QUANTITY_MAX]
     if not 1 <= quantity <= most:
         error = FieldError("/quantity", "out_of_bounds", f"From 1 to {most}.")
@@ -248,12 +286,23 @@ def _check_limits(operator_id: int, quantity: int, ttl_seconds: int | None, now:
     return ttl_seconds
 
 
+def _check_held(actor: Actor, operator_id: int, quantity: int, *, most: int) -> None:
+    """Counts what the actor still holds; calls of one actor wait for each other from here on."""
+    serialize_on(f"numbering.reserve:{operator_id}:{actor.id}")
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD, [operator_id, actor.id])
+        held = cursor.fetchone()[0]
+    if held + quantity > most:
+        raise ReservationLimitReached(held=held, most=most)
+
+
 def _reserve_one(reservation: Reservation, number: int, now: datetime) -> None:
     wanted = selectors.get_number_for_update(number=number, operator_id=reservation.operator_id)
     if wanted is None or wanted.status != NumberStatus.AVAILABLE:
         raise NumberNotAvailable
     require_sellable(wanted.range, now=now)
     reservation.numbers = [number]
+    reservation.terms = _terms(reservation, NumberGrade(wanted.grade))
     reservation.save(force_insert=True)
     wanted.reserve(reservation)
 
@@ -269,6 +318,9 @@ def _reserve_next(
             raise CarrierUnknown(
                 errors=[FieldError("/carrier", "carrier_unknown", CarrierUnknown.detail)]
             ) from None
+    if quantity > 1:
+        # Two that each lock a part of what is free would both find too little.
+        serialize_on(f"numbering.reserve_several:{reservation.operator_id}")
     claimed = reserve_next(
         operator_id=reservation.operator_id,
         host_carrier_id=host_carrier_id,
@@ -280,7 +332,24 @@ def _reserve_next(
         _require_any_agreement(reservation.operator_id, carrier, now)
         raise NumberNotAvailable
     reservation.pk, reservation.numbers = claimed
+    reservation.terms = _terms(reservation, criteria.grade)
     reservation.save(force_insert=True)
+
+
+def _terms(reservation: Reservation, grade: NumberGrade) -> dict[str, Any]:
+    """What numbers of that grade cost now, as it is frozen for those of the reservation."""
+    if grade == NumberGrade.ORDINARY:
+        return {}
+    offered = selectors.get_terms(operator_id=reservation.operator_id, now=reservation.created_at).get(grade)
+    if offered is None:
+        return {}
+    frozen = {
+        "grade": grade.label,
+        "deposit": str(offered.deposit),
+        "min_monthly_spend": str(offered.min_monthly_spend),
+        "months": offered.months,
+    }
+    return {str(number): frozen for number in reservation.numbers}
 
 
 def _require_any_agreement(operator_id: int, carrier: str | None, now: datetime) -> None:
@@ -291,34 +360,46 @@ def _require_any_agreement(operator_id: int, carrier: str | None, now: datetime)
         raise AgreementNotValid(reason=states[0] if states else Validity.NONE)
 
 
-def _end(reservations: list[Reservation], status: ReservationStatus, *, actor: Actor, now: datetime) -> None:
-    """Closes locked reservations and frees what they still hold."""
-    Reservation.objects.close(reservations, status, now=now)
+def _free(reservations: list[Reservation], status: ReservationStatus, *, actor: Actor, now: datetime) -> None:
+    """What reservations that are closed like this still hold is free again; tells so."""
     freed: dict[int, list[int]] = {reservation.pk: [] for reservation in reservations}
     with connection.cursor() as cursor:
         cursor.execute(_FREE, [list(freed)])
         for reservation_id, number in cursor.fetchall():
             freed[reservation_id].append(number)
-    for reservation in reservations:
-        numbers = _e164(sorted(freed[reservation.pk]))
-        audit.record(
-            actor=actor,
-            action=_ENDING[status],
-            target_type="reservation",
-            target_id=reservation.uid,
-            operator_id=reservation.operator_id,
-            before={"status": ReservationStatus.ACTIVE},
-            after={"status": status, "freed": numbers},
-            now=now,
-        )
-        events.publish(
-            type="number.released",
-            operator_id=reservation.operator_id,
-            subject=reservation.uid,
-            data={"before": ReservationStatus.ACTIVE, "after": status, "numbers": numbers},
-            actor=actor,
-            now=now,
-        )
+    numbers = {key: _e164(sorted(each)) for key, each in freed.items()}
+    audit.record_many(
+        actor=actor,
+        action=_ENDING[status],
+        target_type="reservation",
+        entries=[
+            audit.Entry(
+                reservation.uid,
+                reservation.operator_id,
+                before={"status": ReservationStatus.ACTIVE},
+                after={"status": status, "freed": numbers[reservation.pk]},
+            )
+            for reservation in reservations
+        ],
+        now=now,
+    )
+    events.publish_many(
+        type="number.released",
+        entries=[
+            events.Entry(
+                reservation.uid,
+                reservation.operator_id,
+                data={
+                    "before": ReservationStatus.ACTIVE,
+                    "after": status,
+                    "numbers": numbers[reservation.pk],
+                },
+            )
+            for reservation in reservations
+        ],
+        actor=actor,
+        now=now,
+    )
 
 
 def _e164(numbers: list[int]) -> list[str]:

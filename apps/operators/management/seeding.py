@@ -82,6 +82,7 @@ def _access_code(row: Row, known: _Known, actor: Actor, now: datetime) -> bool:
         actor=actor,
         prefix=row["prefix"],
         host_carrier=known.carriers[row["host_carrier"]],
+        digits=int(row["digits"]),
         resale_only=row["resale_only"] == "yes",
         source_note=row["source_note"],
         now=now,

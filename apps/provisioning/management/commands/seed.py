@@ -9,17 +9,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.core import clock
 from apps.core.actor import Actor
+from apps.numbering.management import seeding as numbering
 from apps.operators.management import seeding
 
 
 class Command(BaseCommand):
-    help = "Loads host carriers, access codes, document types, the licensees of July 2018 and the default policies."
+    help = (
+        "Loads host carriers, access codes, document types, the licensees of July 2018, the default policies and the"
+        " catalogue of pretty numbers."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        folder, actor, now = settings.BASE_DIR / "seeds", Actor.system("seed"), clock.now()
         try:
-            added = seeding.load(
-                folder=settings.BASE_DIR / "seeds", actor=Actor.system("seed"), now=clock.now()
-            )
+            added = seeding.load(folder=folder, actor=actor, now=now)
+            added |= numbering.load(folder=folder, actor=actor, now=now)
         except seeding.SeedInvalid as error:
             raise CommandError(str(error)) from error
         for name, count in added.items():

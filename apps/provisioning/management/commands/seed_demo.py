@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.core import clock
 from apps.core.actor import Actor
+from apps.numbering.management import seeding as numbering
 from apps.operators.management import seeding
 from apps.provisioning.management import demo
 
@@ -34,6 +35,7 @@ class Command(BaseCommand):
         folder = settings.BASE_DIR / "seeds" / "demo"
         try:
             seeding.load(folder=folder, actor=actor, now=now)
+            numbering.load(folder=folder, actor=actor, now=now)
             demo.stock(folder=folder, actor=actor, now=now)
         except seeding.SeedInvalid as error:
             raise CommandError(str(error)) from error

@@ -1,0 +1,118 @@
+"""Ranges and what lives in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, QuerySet
+
+from apps.core.actor import Actor
+from apps.core.errors import NotFound
+from apps.core.public_ids import get_by_uid
+from apps.numbering.models import NumberRange, PhoneNumber
+from apps.numbering.numbers import BLOCK
+from apps.numbering.states import NumberStatus, RangeStatus
+from apps.operators import policies
+from apps.operators.calendar import china_date
+from apps.operators.policies import PolicyKey
+
+# What stops a return: somebody has the number, is about to, or may still get its last holder's calls.
+LIVING = (NumberStatus.RESERVED, NumberStatus.IN_USE, NumberStatus.QUARANTINED)
+# As many as somebody looks through.
+LIVING_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPlan:
+    """What a range's return waits for: numbers per state (words of the API), and the first that still live."""
+
+    counts: Mapping[str, int]
+    living: tuple[PhoneNumber, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.living
+
+
+def get_range(*, actor: Actor, uid: str) -> NumberRange:
+    """:raises NotFound: malformed, unknown, or another operator's."""
+    return get_by_uid(list_ranges(actor=actor), uid)
+
+
+def get_range_for_update(*, actor: Actor, uid: str) -> NumberRange:
+    """Locks the row, not its key: who refers to it meanwhile need not wait. Its agreement comes along unlocked.
+
+    :raises NotFound: malformed, unknown, or another operator's.
+    """
+    ranges = NumberRange.objects.visible_to(actor).select_for_update(of=("self",), no_key=True)
+    return get_by_uid(ranges.select_related("agreement"), uid)
+
+
+def list_ranges(*, actor: Actor) -> QuerySet[NumberRange]:
+    """All ranges the actor may see, returned ones too, unordered, with operator, host carrier and agreement."""
+    return NumberRange.objects.visible_to(actor).select_related("operator", "host_carrier", "agreement")
+
+
+def has_range(*, actor: Actor, operator_id: int, prefix: str) -> bool:
+    """Whether the operator holds exactly this block (not returned)."""
+    ranges = NumberRange.objects.visible_to(actor).filter(operator_id=operator_id, prefix=prefix)
+    return ranges.exclude(status=RangeStatus.RETURNED).exists()
+
+
+def get_next_range(*, actor: Actor, leased: NumberRange) -> NumberRange:
+    """The range that begins where this one ends.
+
+    :raises NotFound: none of the same operator does.
+    """
+    ranges = NumberRange.objects.visible_to(actor).exclude(status=RangeStatus.RETURNED)
+    found = ranges.filter(operator_id=leased.operator_id, first=leased.last + 1).first()
+    if found is None:
+        raise NotFound("No range of this operator begins where this one ends.")
+    return found
+
+
+def has_next_range(*, leased: NumberRange) -> bool:
+    """Whether another range of the operator, in the same ten-thousand block and state, begins where this one ends."""
+    if leased.status == RangeStatus.RETURNED or (leased.last + 1) % BLOCK == 0:
+        return False
+    following = NumberRange.objects.filter(operator_id=leased.operator_id, first=leased.last + 1)
+    return following.filter(status=leased.status).exists()
+
+
+def list_ending(*, actor: Actor, now: datetime, days: int | None = None) -> QuerySet[NumberRange]:
+    """Active ranges whose lease ends within so many days (policy's number when None) or is over, not yet renewed."""
+    if days is None:
+        days = policies.get(operator_id=actor.operator_id, key=PolicyKey.LEASE_WARNING_DAYS, now=now)
+    return NumberRange.objects.visible_to(actor).ending(until=china_date(now) + timedelta(days=days))
+
+
+def list_due_plans(*, now: datetime) -> list[NumberRange]:
+    """Planned ranges of all operators whose first day has come."""
+    due = NumberRange.objects.filter(status=RangeStatus.PLANNED, leased_from__lte=china_date(now))
+    return list(due.order_by("first"))
+
+
+def count_numbers(*, leased: NumberRange) -> dict[NumberStatus, int]:
+    """How many numbers of the range are in each state, counted, not remembered; states without any are left out."""
+    numbers = PhoneNumber.objects.filter(number__range=(leased.first, leased.last), range_id=leased.pk)
+    counted = numbers.order_by("status").values_list("status").annotate(count=Count("*"))
+    return {NumberStatus(status): count for status, count in counted}
+
+
+def plan_return(*, actor: Actor, leased: NumberRange) -> ReturnPlan:
+    """What still lives in the range.
+
+    :raises NotFound: another operator's.
+    """
+    if not actor.sees(leased.operator_id):
+        raise NotFound
+    counts = count_numbers(leased=leased)
+    living: tuple[PhoneNumber, ...] = ()
+    if any(counts.get(status) for status in LIVING):
+        numbers = PhoneNumber.objects.filter(number__range=(leased.first, leased.last), range_id=leased.pk)
+        living = tuple(
+            numbers.filter(status__in=LIVING).select_related("reservation").order_by("number")[:LIVING_LISTED]
+        )
+    return ReturnPlan({status.name: count for status, count in counts.items()}, living)

@@ -1,0 +1,117 @@
+"""Giving ranges back to the host carrier."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+
+from apps.audit import services as audit
+from apps.core.actor import Actor
+from apps.core.db import operation
+from apps.core.errors import InvalidTransition
+from apps.numbering import selectors
+from apps.numbering.errors import RangeNotEmpty
+from apps.numbering.models import NumberRange
+from apps.numbering.selectors.ranges import LIVING
+from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.stock import fold_ranges
+from apps.numbering.states import NumberStatus, RangeStatus
+
+# Locked in the order of the number, as everywhere. Whoever was faster and took one of them keeps it: its status is
+# looked at again once the lock is ours.
+_RETURN = f"""
+WITH held AS MATERIALIZED (
+    SELECT number FROM numbering_phonenumber
+    WHERE number BETWEEN %(first)s::bigint AND %(last)s::bigint AND range_id = %(range)s::bigint
+        AND status IN ({NumberStatus.AVAILABLE.value}, {NumberStatus.WITHHELD.value})
+    ORDER BY number FOR UPDATE
+)
+UPDATE numbering_phonenumber AS n
+SET status = {NumberStatus.RETURNED.value}, withheld_by = NULL, quarantined_until = NULL
+FROM held WHERE n.number = held.number
+"""  # noqa: S608 - only our own constants are formatted in
+
+
+@operation
+def begin_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = "") -> NumberRange:
+    """ACTIVE -> RETURNING: nothing of it is sold any more, and reservations on it run out unused.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: not ACTIVE; of two at once, one wins.
+    """
+    actor.require(MANAGE_NUMBERS)
+    leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    leased.begin_return(now=now)
+    _record(actor, "range.begin_return", leased, RangeStatus.ACTIVE, now, reason=reason)
+    return leased
+
+
+@operation
+def keep_range(*, actor: Actor, range_uid: str, now: datetime, reason: str = "") -> NumberRange:
+    """RETURNING -> ACTIVE: it is not given back after all.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: not RETURNING.
+    """
+    actor.require(MANAGE_NUMBERS)
+    leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    leased.keep()
+    _record(actor, "range.keep", leased, RangeStatus.RETURNING, now, reason=reason)
+    return leased
+
+
+@operation
+def finish_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = "") -> NumberRange:
+    """RETURNING -> RETURNED, and its numbers with it; withheld ones too. The block can be leased again by anybody.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
+    :raises InvalidTransition: not RETURNING. :raises RangeNotEmpty: numbers are reserved, in use or quarantined.
+    """
+    actor.require(MANAGE_NUMBERS)
+    leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
+    if leased.status != RangeStatus.RETURNING:
+        raise InvalidTransition("Only a range that is being returned can be returned.")
+    before = _require_empty(leased)
+    with connection.cursor() as cursor:
+        cursor.execute(_RETURN, {"first": leased.first, "last": leased.last, "range": leased.pk})
+    # Those that somebody took while we waited for the locks.
+    _require_empty(leased)
+    leased.finish_return(now=now)
+    fold_ranges(range_ids=[leased.pk])
+    numbers = {status.name: count for status, count in before.items()}
+    _record(actor, "range.finish_return", leased, RangeStatus.RETURNING, now, reason=reason, numbers=numbers)
+    return leased
+
+
+def _require_empty(leased: NumberRange) -> dict[NumberStatus, int]:
+    """:raises RangeNotEmpty:"""
+    counts = selectors.count_numbers(leased=leased)
+    living = {status.name: counts[status] for status in LIVING if status in counts}
+    if living:
+        listed = ", ".join(f"{count} {name}" for name, count in living.items())
+        raise RangeNotEmpty(f"Some numbers of the range still live: {listed}.", counts=living)
+    return counts
+
+
+def _record(
+    actor: Actor,
+    action: str,
+    leased: NumberRange,
+    before: RangeStatus,
+    now: datetime,
+    *,
+    reason: str,
+    numbers: dict[str, int] | None = None,
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        target_type="number_range",
+        target_id=leased.uid,
+        operator_id=leased.operator_id,
+        before={"status": before} | ({"numbers": numbers} if numbers else {}),
+        after={"status": leased.status},
+        reason=reason,
+        now=now,
+    )
