@@ -36,7 +36,7 @@ def end_quarantines(**_future: Any) -> None:
 
 @shared_task(name="numbering.begin_leases")
 def begin_leases(**_future: Any) -> None:
-    """Activates the planned ranges whose first day has come."""
+    """Activates planned ranges whose first day has come: some of them, the next message the next."""
     services.begin_leases(actor=Actor.system("numbering.begin_leases"), now=clock.now())
 
 

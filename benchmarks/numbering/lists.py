@@ -15,6 +15,7 @@ from apps.core import clock
 from apps.numbering import selectors
 from apps.numbering import services as numbering
 from apps.numbering.selectors import NumberFilter
+from apps.numbering.services.stock import fold_stock
 from apps.numbering.states import NumberGrade
 from apps.operators.models import VirtualOperator
 from benchmarks.report import Report
@@ -55,7 +56,23 @@ WISHES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def search(report: Report, operator: VirtualOperator, *, times: int) -> None:
+def take(operator: VirtualOperator, *, ranges: int) -> int:
+    """Sells all but every 200th number of the operator's first ranges; how many that were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE numbering_phonenumber AS p SET status = 2
+            FROM (SELECT id, first, last FROM numbering_numberrange WHERE operator_id = %s ORDER BY first LIMIT %s) AS r
+            WHERE p.number BETWEEN r.first AND r.last AND p.status = 0 AND p.number %% 200 <> 0
+            """,
+            [operator.pk, ranges],
+        )
+        taken: int = cursor.rowcount
+    fold_stock()
+    return taken
+
+
+def search(report: Report, operator: VirtualOperator, *, times: int, title: str = "search") -> None:
     """The 99th percentile of a page of each kind of wish, and of the page after it."""
     for name, wish in WISHES.items():
         took, found = [], 0
@@ -72,7 +89,9 @@ def search(report: Report, operator: VirtualOperator, *, times: int) -> None:
                 if not rows:
                     break
                 after = rows[-1]["number"]
-        report.add(f"search, {name}: p99", statistics.quantiles(took, n=100)[98], "ms", goal=50, at_most=True)
+        report.add(
+            f"{title}, {name}: p99", statistics.quantiles(took, n=100)[98], "ms", goal=50, at_most=True
+        )
         report.add(f"  p50; {found / len(took):.0f} numbers a page", statistics.median(took), "ms")
 
 

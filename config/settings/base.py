@@ -216,8 +216,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "numbering.begin_leases": {
         "task": "numbering.begin_leases",
-        "schedule": 3600.0,
-        "options": {"expires": 3600},
+        "schedule": 300.0,
+        "options": {"expires": 300},
     },
     "numbering.continue_runs": {
         "task": "numbering.continue_runs",

@@ -42,7 +42,14 @@ from apps.subscribers.models import Subscriber
 from apps.subscribers.states import VERIFICATION, CheckOutcome
 from tests.factories.accounts import given_partner_app, given_user
 from tests.factories.callbacks import callback_body, send_callback
-from tests.factories.numbering import given_early_release, given_import, given_range, given_reservation
+from tests.factories.numbering import (
+    given_early_release,
+    given_import,
+    given_range,
+    given_reservation,
+    given_rule,
+    given_terms,
+)
 from tests.factories.operators import given_dealer, given_licence, given_policy
 from tests.factories.provisioning import Seller, given_plan, given_seller
 from tests.factories.sims import given_batch
@@ -84,6 +91,8 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
         given_reservation(operator=operator, now=now)
         given_early_release(leased=given_range(operator=operator, now=now), now=now)
         given_import(operator=operator, now=now)
+        given_rule(operator=operator, now=now, priority=number + 1)
+        given_terms(operator=operator, now=now, valid_from=now + timedelta(days=number))
         given_batch(operator=operator, host_carrier=seller.carrier, now=now)
         given_plan(operator=operator, carrier=seller.carrier, now=now, code=f"PLAN-{number}")
         given_licence(operator=operator, now=now)

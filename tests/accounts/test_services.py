@@ -199,6 +199,7 @@ def test_rights_by_role() -> None:
         "identity.export",
         "identity.reveal",
         "lines.suspend",
+        "numbering.release_early",
         "realname.review",
         "retention.hold",
     }

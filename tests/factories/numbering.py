@@ -10,7 +10,15 @@ from typing import Any
 
 from apps.core.actor import Actor, ActorKind
 from apps.numbering import services as numbering
-from apps.numbering.models import BulkRun, EarlyRelease, GradePolicy, NumberRange, PhoneNumber, Reservation
+from apps.numbering.models import (
+    BulkRun,
+    EarlyRelease,
+    GradePolicy,
+    GradeRule,
+    NumberRange,
+    PhoneNumber,
+    Reservation,
+)
 from apps.numbering.states import NumberGrade
 from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator, WholesaleAgreement
@@ -68,6 +76,17 @@ def given_reservation(
     *, operator: VirtualOperator, now: datetime, actor: Actor = SYSTEM, **wish: Any
 ) -> Reservation:
     return numbering.reserve(actor=actor, operator_id=operator.pk, now=now, **wish)
+
+
+def given_rule(*, operator: VirtualOperator | None, now: datetime, **fields: Any) -> GradeRule:
+    """Three of a kind at the end is gold, unless said otherwise."""
+    values: dict[str, Any] = {
+        "name": "rule",
+        "pattern": "AAA",
+        "priority": 100,
+        "grade": NumberGrade.GOLD,
+    }
+    return numbering.add_grade_rule(actor=SYSTEM, operator=operator, now=now, **{**values, **fields})
 
 
 def given_terms(

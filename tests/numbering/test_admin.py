@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +12,13 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.states import Role
+from apps.numbering import services as numbering
 from apps.numbering.models import NumberRange, PhoneNumber, Reservation
+from apps.operators import services as operators
 from apps.operators.models import HostCarrier, VirtualOperator
 from apps.sims.models import SimBatch, SimCard
 from tests.factories.accounts import PASSWORD, given_user
-from tests.factories.numbering import given_range, given_reservation
+from tests.factories.numbering import SYSTEM, given_range, given_reservation
 from tests.factories.sims import given_card
 
 MODELS = (NumberRange, PhoneNumber, Reservation, SimBatch, SimCard)
@@ -86,6 +90,10 @@ def test_platform_staff_see_all(
         ("17166000123", 1),
         ("+8617166000123", 1),
         ("1716600012", 10),
+        ("17166000120-17166000124", 5),
+        ("17166000120-", 1),
+        ("17166000124-x", 0),
+        ("171660001234", 0),
         ("17155000", 0),
         ("17", 0),
         ("深圳", 0),
@@ -104,6 +112,53 @@ def test_numbers_are_found_by_their_beginning(
     login(client, role=Role.SUPPORT, operator=operator, now=now)
     response = client.get(page("changelist", PhoneNumber), {"q": term})
     assert response.context["cl"].result_count == expected
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        ("144012345", 10_000),
+        ("1440123456", 1_000),
+        ("144012345678", 10),
+        ("1440123456789", 1),
+        ("144012346", 0),
+    ],
+)
+def test_numbers_of_machines_are_found_by_their_beginning(
+    client: Client,
+    mine: None,
+    operator: VirtualOperator,
+    carriers: dict[str, HostCarrier],
+    now: datetime,
+    term: str,
+    expected: int,
+) -> None:
+    operators.register_access_code(
+        actor=SYSTEM,
+        prefix="1440",
+        digits=13,
+        host_carrier=carriers["mobile"],
+        resale_only=False,
+        source_note="for tests",
+        now=now,
+    )
+    given_range(operator=operator, now=now, prefix="144012345", carrier="mobile")
+    login(client, role=Role.SUPPORT, operator=operator, now=now)
+    response = client.get(page("changelist", PhoneNumber), {"q": term})
+    assert response.context["cl"].result_count == expected
+
+
+def test_all_numbers_of_a_split_range(
+    client: Client, mine: None, operator: VirtualOperator, now: datetime
+) -> None:
+    """Its lower part has the same leading digits as the upper one."""
+    leased = given_range(operator=operator, now=now, prefix="1717700", carrier="mobile")
+    lower, upper = numbering.split_range(actor=SYSTEM, range_uid=leased.uid, at=leased.first + 4_000, now=now)
+    login(client, role=Role.SUPPORT, operator=operator, now=now)
+    for part in (lower, upper):
+        shown = client.get(page("change", NumberRange, part.pk)).content.decode()
+        (address,) = re.findall(r'href="([^"]+)"[^>]*>All \d+<', shown)
+        assert client.get(html.unescape(address)).context["cl"].result_count == part.size
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from apps.numbering import services as numbering
 from apps.numbering.errors import NumberNotAvailable, RangeNotEmpty
 from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.services.stock import fold_stock
-from apps.numbering.states import NumberStatus, RangeStatus
+from apps.numbering.states import NumberStatus, RangeStatus, ReleaseStatus, WithheldBy
 from apps.operators.models import VirtualOperator
 from tests.factories.numbering import SYSTEM, given_range, given_reservation
 from tests.races.threads import at_once
@@ -180,3 +180,45 @@ def until_somebody_waits() -> None:
                 return
             cursor.execute("SELECT pg_sleep(0.01)")
     raise AssertionError("nobody waits")
+
+
+def test_what_was_asked_about_a_quarantine_does_not_outlive_the_return(
+    leased: NumberRange, other_operator: VirtualOperator, now: datetime
+) -> None:
+    number = take(leased, now).number
+    numbering.quarantine_number(actor=SYSTEM, number=number, now=now)
+    wish = numbering.request_early_release(actor=SYSTEM, number=number, reason="asked for", now=now)
+    numbering.withhold_number(actor=SYSTEM, number=number, by=WithheldBy.POLICE, reason="case", now=now)
+    step(numbering.begin_return, leased, now)
+    step(numbering.finish_return, leased, now)
+    wish.refresh_from_db()
+    assert wish.status == ReleaseStatus.REJECTED
+
+    again = given_range(operator=other_operator, now=now, prefix=leased.prefix)
+    numbering.take_number(
+        actor=SYSTEM,
+        operator_id=other_operator.pk,
+        host_carrier_id=again.host_carrier_id,
+        number=number,
+        now=now,
+    )
+    numbering.quarantine_number(actor=SYSTEM, number=number, now=now)
+    numbering.request_early_release(actor=SYSTEM, number=number, reason="theirs", now=now)
+
+
+def test_ranges_of_before_the_rule_of_one_home_can_still_be_given_back(
+    operator: VirtualOperator, now: datetime
+) -> None:
+    one = given_range(operator=operator, now=now, prefix="17199990")
+    other = given_range(operator=operator, now=now, prefix="17199991")
+    # A table with deferred checks pending cannot be altered.
+    settle = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
+    with connection.cursor() as cursor:
+        cursor.execute(settle)
+        cursor.execute("ALTER TABLE numbering_numberrange DISABLE TRIGGER number_range_one_home")
+        cursor.execute("UPDATE numbering_numberrange SET home_city = '广州' WHERE id = %s", [other.pk])
+        cursor.execute(settle)
+        cursor.execute("ALTER TABLE numbering_numberrange ENABLE TRIGGER number_range_one_home")
+    for leased in (one, other):
+        step(numbering.begin_return, leased, now)
+        step(numbering.finish_return, leased, now)

@@ -306,7 +306,7 @@ def test_totals_per_carrier_and_grade(
     NumberRange.objects.filter(pk__in=[second.pk, mobile.pk]).update(minimum_use=60)
     assert selectors.list_range_ids_below_minimum(actor=operator_admin, limit=5) == [mobile.pk]
     NumberRange.objects.filter(pk=second.pk).update(minimum_use=61)
-    assert selectors.list_range_ids_below_minimum(actor=operator_admin, limit=5) == [second.pk, mobile.pk]
+    assert selectors.list_range_ids_below_minimum(actor=operator_admin, limit=5) == [mobile.pk, second.pk]
 
 
 # --- GET /ranges ----------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_plan_by_code_number_sim_dealer_and_criteria(
         ({"external_id": "x" * 65}, "/external_id", "max_length"),
         ({"external_id": "a\u0000b"}, "/external_id", "null_characters_not_allowed"),
         ({"external_id": "110101190001010006"}, "/external_id", "personal_data"),
-        ({"number_criteria": {"grade": "platinum"}}, "/number_criteria/grade", "invalid_choice"),
+        ({"number_criteria": {"grade": "wooden"}}, "/number_criteria/grade", "invalid_choice"),
         ({"number_criteria": {"suffix": "x"}}, "/number_criteria/suffix", "invalid"),
         ({"number_criteria": []}, "/number_criteria", "invalid"),
         ({"number": "+8617090000001", "reservation": "res_1"}, "/number", "exclusive"),

@@ -20,7 +20,7 @@ from apps.core.errors import Forbidden
 from apps.core.errors import NotFound as ResourceNotFound
 from apps.lines.models import Line
 from apps.numbering.models import PhoneNumber
-from apps.numbering.states import NumberStatus
+from apps.numbering.states import NumberStatus, WithheldBy
 from apps.operators.models import VirtualOperator
 from apps.provisioning import selectors, services, tasks
 from apps.provisioning.models import ActivationJob, CarrierCallback
@@ -123,7 +123,9 @@ def test_a_callback_that_cannot_be_applied_waits_and_holds_up_no_other(seller: S
     first, second = seller.accepted_job(), seller.accepted_job()
     # Any fault of one line's rows will do.
     number = first.line.number_assignments.get().number_id
-    PhoneNumber.objects.filter(pk=number).update(status=NumberStatus.WITHHELD, withheld_by=4)
+    PhoneNumber.objects.filter(pk=number).update(
+        status=NumberStatus.WITHHELD, withheld_by=WithheldBy.OPERATOR
+    )
     send_callback(seller.connection, callback_body(first, now=now, result="REFUSED"), now=now)
     send_callback(seller.connection, callback_body(second, now=now), now=now)
     tasks.apply_callbacks()
@@ -132,7 +134,7 @@ def test_a_callback_that_cannot_be_applied_waits_and_holds_up_no_other(seller: S
     waiting = CarrierCallback.objects.get(applied_at=None)
     assert (waiting.reference, waiting.tries) == (first.reference, 1)
     assert waiting.next_try_at > now
-    PhoneNumber.objects.filter(pk=number).update(status=NumberStatus.IN_USE)
+    PhoneNumber.objects.filter(pk=number).update(status=NumberStatus.IN_USE, withheld_by=None)
     CarrierCallback.objects.filter(pk=waiting.pk).update(next_try_at=now)
     tasks.apply_callbacks()
     first.refresh_from_db()

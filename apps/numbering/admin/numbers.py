@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import reduce
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Max, Min, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 from django.http import HttpRequest
 
 from apps.accounts.admin_base import Button, TenantAdmin
@@ -16,7 +17,8 @@ from apps.accounts.admin_forms import ServiceForm
 from apps.core.actor import Actor
 from apps.numbering import selectors, services
 from apps.numbering.models import EarlyRelease, PhoneNumber
-from apps.numbering.numbers import MalformedNumber, parse_e164
+from apps.numbering.numbers import MACHINE_DIGITS, MalformedNumber, parse_e164
+from apps.numbering.selectors.digits import Digits
 from apps.numbering.services.leasing import MANAGE_NUMBERS
 from apps.numbering.services.quarantine import RELEASE_EARLY
 from apps.numbering.states import NumberStatus, ReleaseStatus, WithheldBy
@@ -60,7 +62,9 @@ class PhoneNumberAdmin(TenantAdmin):
     list_filter = (("status", StateFilter), "grade")
     list_select_related = ("operator", "range__host_carrier")
     search_fields = ("number",)
-    search_help_text = "A whole number, or how it begins (from the leading 1)"
+    search_help_text = (
+        "A whole number, how it begins (from the leading 1), or the first and last as 17000000000-17000000999"
+    )
     shortcuts = (
         ("All", ""),
         ("Available", "status__exact=0"),
@@ -127,16 +131,30 @@ class PhoneNumberAdmin(TenantAdmin):
         except MalformedNumber:
             return False
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """What a beginning means: numbers of persons or of machines, whichever ranges are leased of."""
+        term = search_term.strip()
+        if not (term.isascii() and term.isdigit() and 3 <= len(term) <= MACHINE_DIGITS) or self.recognises(
+            term
+        ):
+            return super().get_search_results(request, queryset, search_term)
+        ranges = selectors.list_ranges(actor=self.actor_of(request))
+        spans = [
+            Q(number__range=span)
+            for span in Digits(prefix=term).spans()
+            if ranges.filter(first__lte=span[1], last__gte=span[0]).exists()
+        ]
+        return (queryset.filter(reduce(Q.__or__, spans)) if spans else queryset.none()), False
+
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By key or key range: a text search over tens of millions of rows would read them all."""
+        first, _, last = term.partition("-")
         try:
-            return queryset.filter(number=parse_e164(term))
+            return queryset.filter(number__range=(parse_e164(first), parse_e164(last or first)))
         except MalformedNumber:
-            pass
-        if not (term.isascii() and term.isdigit() and 3 <= len(term) <= 11):
             return queryset.none()
-        unit = 10 ** (11 - len(term))
-        return queryset.filter(number__range=(int(term) * unit, int(term) * unit + unit - 1))
 
     @admin.display(description="Number")
     def phone(self, row: PhoneNumber) -> str:

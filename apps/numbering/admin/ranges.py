@@ -350,7 +350,7 @@ class NumberRangeAdmin(TenantAdmin):
 
     @admin.display(description="Numbers")
     def numbers(self, row: NumberRange) -> str:
-        return list_link(model="numbering_phonenumber", text=f"All {row.size}", q=row.prefix)
+        return list_link(model="numbering_phonenumber", text=f"All {row.size}", q=f"{row.first}-{row.last}")
 
     @admin.display(description="Agreement")
     def agreement_no(self, row: NumberRange) -> str:

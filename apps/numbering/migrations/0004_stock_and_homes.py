@@ -114,6 +114,14 @@ BEGIN
     IF NEW.status = 'RETURNED' THEN
         RETURN NULL;
     END IF;
+    -- A step of its life changes no home: ranges of before this rule can take it, whatever their neighbours are.
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.status <> 'RETURNED' AND (OLD.first, OLD.last, OLD.home_province, OLD.home_city)
+            = (NEW.first, NEW.last, NEW.home_province, NEW.home_city)
+        THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     -- Two ranges of one block at once would not see each other.
     PERFORM pg_advisory_xact_lock(hashtextextended('numbering.home:' || NEW.first / 10000, 0));
     IF NEW.first / 10000 <> NEW.last / 10000 OR EXISTS (

@@ -88,10 +88,11 @@ def list_ending(*, actor: Actor, now: datetime, days: int | None = None) -> Quer
     return NumberRange.objects.visible_to(actor).ending(until=china_date(now) + timedelta(days=days))
 
 
-def list_due_plans(*, now: datetime) -> list[NumberRange]:
-    """Planned ranges of all operators whose first day has come."""
+def list_due_plans(*, now: datetime, limit: int) -> list[NumberRange]:
+    """The first of the planned ranges of all operators whose first day has come, the latest leases first."""
     due = NumberRange.objects.filter(status=RangeStatus.PLANNED, leased_from__lte=china_date(now))
-    return list(due.order_by("first"))
+    # What could not begin for long is tried last.
+    return list(due.order_by("-leased_from", "first")[:limit])
 
 
 def count_numbers(*, leased: NumberRange) -> dict[NumberStatus, int]:

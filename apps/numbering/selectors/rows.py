@@ -37,8 +37,10 @@ def get_holding_reservation_for_update(*, number: int, operator_id: int) -> Rese
 
 def get_next_reserved_for_update(*, reservation: Reservation, host_carrier_id: int) -> PhoneNumber | None:
     """Locks the lowest number that the reservation still holds at that host carrier."""
+    # Its numbers are named, so that they are looked up: in the order of the key the whole table would be passed.
+    held = PhoneNumber.objects.filter(pk__in=reservation.numbers, reservation=reservation)
     return (
-        PhoneNumber.objects.filter(reservation=reservation, range__host_carrier_id=host_carrier_id)
+        held.filter(range__host_carrier_id=host_carrier_id)
         .select_for_update(of=("self",))
         .select_related("range__agreement")
         .order_by("number")

@@ -53,15 +53,17 @@ JOIN operators_hostcarrier AS h ON h.id = r.host_carrier_id
 GROUP BY h.code, each.grade ORDER BY h.code, each.grade
 """  # noqa: S608
 
-# The fullest of all, or those with the largest share of what their contract wants missing.
+# The fullest of all, or those that lack most, in percent of their numbers, of what their contract wants.
 _BY_FILL = f"""
 SELECT r.id, {_SUMS}
 FROM {_each(_MINE)}
 JOIN numbering_numberrange AS r ON r.id = each.range_id AND {_LIVE}
 GROUP BY r.id
 HAVING %(all)s::bool OR sum(each.in_use) * 100 < r.minimum_use * (r.last - r.first + 1)
-ORDER BY sum(each.in_use)::float / (r.last - r.first + 1)
-    - CASE WHEN %(all)s::bool THEN 0 ELSE r.minimum_use / 100.0 END DESC, r.id
+ORDER BY CASE
+    WHEN %(all)s::bool THEN -sum(each.in_use)::float / (r.last - r.first + 1)
+    ELSE sum(each.in_use)::float / (r.last - r.first + 1) - r.minimum_use / 100.0
+END, r.id
 LIMIT %(limit)s::int
 """  # noqa: S608
 
@@ -212,7 +214,7 @@ def list_range_ids_by_fill(*, actor: Actor, limit: int) -> list[int]:
 
 
 def list_range_ids_below_minimum(*, actor: Actor, limit: int) -> list[int]:
-    """Leased ranges of which less is in use than the contract wants, the nearest to it first."""
+    """Leased ranges of which less is in use than the contract wants, the furthest below first."""
     return [row[0] for row in _rows(_BY_FILL, operator=actor.operator_id, all=False, limit=limit)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import F
 
 from apps.audit import services as audit
@@ -31,6 +32,8 @@ from apps.operators.models import VirtualOperator
 COLUMNS = {BulkKind.LEASES: lease_rows.COLUMNS, BulkKind.WITHHOLD: withhold_rows.COLUMNS}
 # As many as somebody reads in a refusal; the run's page has them all.
 ERRORS_TOLD = 20
+logger = logging.getLogger(__name__)
+
 # Ranges in one transaction: so many that what each costs beside its numbers counts no more, and yet a second's work.
 TOGETHER = 10
 _CHUNK = 5_000
@@ -127,25 +130,30 @@ def discard_run(*, actor: Actor, run_uid: str, now: datetime) -> BulkRun:
 
 @outside_transaction
 def continue_runs(*, actor: Actor, now: datetime, limit: int) -> bool:
-    """Takes every running piece of work at most `limit` steps further; returns whether somebody has more to do.
+    """Takes every running piece of work at most `limit` steps further; returns whether this call got anything done.
 
-    Each step is a transaction of its own: a worker may be killed at any moment, and two at once share the work.
+    Each step is a transaction of its own: a worker may be killed at any moment, and two at once share the work. A run
+    that fails does not keep the others from going on.
     """
-    is_more = False
-    for run_id, kind in (
-        BulkRun.objects.filter(status=BulkStatus.RUNNING).order_by("id").values_list("id", "kind")
-    ):
-        if kind == BulkKind.REGRADE:
-            is_more |= continue_regrade(run_id=run_id, now=now, limit=limit)
-        else:
-            is_more |= _continue_leases(run_id, actor, now, limit)
-    return is_more
+    has_moved = False
+    running = BulkRun.objects.filter(status=BulkStatus.RUNNING).order_by("id")
+    for run_id, kind, done in running.values_list("id", "kind", "done"):
+        try:
+            if kind == BulkKind.REGRADE:
+                continue_regrade(run_id=run_id, now=now, limit=limit)
+                has_moved |= running.filter(pk=run_id).exclude(done=done).exists()
+            else:
+                has_moved |= _continue_leases(run_id, actor, now, limit)
+        except DatabaseError:
+            logger.exception("bulk run does not go on", extra={"run": run_id})
+    return has_moved
 
 
 def _continue_leases(run_id: int, actor: Actor, now: datetime, limit: int) -> bool:
-    for _ in range(limit):
+    for step in range(limit):
         if not _activate_next(run_id=run_id, actor=actor, now=now):
-            return not _complete(run_id=run_id, actor=actor, now=now)
+            _complete(run_id=run_id, actor=actor, now=now)
+            return step > 0
     return True
 
 
@@ -163,15 +171,12 @@ def _activate_next(*, run_id: int, actor: Actor, now: datetime) -> bool:
 
 
 @use_case
-def _complete(*, run_id: int, actor: Actor, now: datetime) -> bool:
+def _complete(*, run_id: int, actor: Actor, now: datetime) -> None:
+    """Unless it is already, or somebody is still at the last rows."""
     run = BulkRun.objects.select_for_update().get(pk=run_id)
-    if run.status != BulkStatus.RUNNING:
-        return True
-    if run.rows.filter(status=RowStatus.VALID).exists():
-        return False
-    run.end(BulkStatus.COMPLETED, now=now)
-    _record(actor, "bulk_run.complete", run, now, before=BulkStatus.RUNNING)
-    return True
+    if run.status == BulkStatus.RUNNING and not run.rows.filter(status=RowStatus.VALID).exists():
+        run.end(BulkStatus.COMPLETED, now=now)
+        _record(actor, "bulk_run.complete", run, now, before=BulkStatus.RUNNING)
 
 
 def _preview(

@@ -3,8 +3,8 @@
 An operator's ranges with something free stand in a random order. A claim starts at one of the first few of them, at a
 random point inside, goes up to the range's end, then from its start to that point, then on to the next range. So
 callers do not queue behind each other at the head of an index; what is written stays together in a few ranges, however
-many there are; dead index entries of earlier claims lie in those few too, and are left behind with each range that is
-used up. A number is found whenever there is one that nobody else holds locked. Measured: docs/adr/0005.
+many there are; what earlier claims left behind lies in those few too, and stays with each range that is used up. A
+number is found whenever there is one that nobody else holds locked. Measured: docs/adr/0005.
 """
 
 from __future__ import annotations
@@ -148,6 +148,9 @@ def take_next(
     rows = _execute(statement, operator_id, host_carrier_id, criteria, {}, now)
     if not rows:
         return None
+    if rows[0][-1] > 1 and criteria.suffix is None:
+        # A range was used up before its count said so: from now on the count says so, and nobody looks there in vain.
+        fold_stock()
     own = len(_COLUMNS)
     number = PhoneNumber.from_db(connection.alias, _COLUMNS, rows[0][:own])
     number.range = NumberRange.from_db(connection.alias, _RANGE_COLUMNS, rows[0][own:-1])
@@ -159,8 +162,8 @@ def reserve_next(
 ) -> tuple[int, list[int]] | None:
     """AVAILABLE -> RESERVED for `quantity` free numbers, or None and nothing changed when there are fewer.
 
-    Returns the key of the reservation that the caller must insert before the transaction ends (the foreign key is
-    checked only then), and the numbers, ascending.
+    Returns the key of the reservation that the caller must insert before the transaction ends (a trigger looks for it
+    only then), and the numbers, ascending.
     """
     statement = _RESERVE if criteria.suffix is None else _RESERVE_ENDING
     rows = _execute(statement, operator_id, host_carrier_id, criteria, {"quantity": quantity}, now)
@@ -195,7 +198,4 @@ def _execute(
             },
         )
         rows: list[Any] = cursor.fetchall()
-    # A range was used up before its count said so: from now on the count says so, and nobody else looks there in vain.
-    if not rows or rows[-1][-1] > 1:
-        fold_stock()
-    return rows
+        return rows

@@ -1,4 +1,4 @@
-"""Rows of a file of leases: checked all together, planned all together, activated one by one."""
+"""Rows of a file of leases: checked all together, planned all together, activated some at a time."""
 
 from __future__ import annotations
 
@@ -92,6 +92,11 @@ FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
     AS wanted(line, first, last, province, city)
 """  # noqa: S608 - only our own constants are formatted in
 
+# The locks that each insert takes (migration 0004), all of them first and in one order.
+_LOCK_HOMES = """
+SELECT pg_advisory_xact_lock(hashtextextended('numbering.home:' || block, 0))
+FROM (SELECT DISTINCT block FROM unnest(%s::bigint[]) AS block ORDER BY block) AS ordered
+"""
 _LINK = """
 UPDATE numbering_bulkrow AS b SET range_id = planned.range_id
 FROM unnest(%s::int[], %s::bigint[]) AS planned(line, range_id)
@@ -130,6 +135,8 @@ def plan(*, run: BulkRun, leases: Sequence[LeaseRow], actor: Actor, now: datetim
     :raises RangeOverlap: :raises RangeCrossesHomeArea: somebody leased them since they were checked.
     """
     ranges = [new_range(lease.terms, lease.block, now=now) for lease in leases]
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_HOMES, [[lease.block.home_block for lease in leases]])
     try:
         with transaction.atomic():
             NumberRange.objects.bulk_create(ranges, batch_size=1000)

@@ -28,6 +28,9 @@ from apps.operators.states import Validity
 
 logger = logging.getLogger(__name__)
 
+# Leases that one message begins: well within the time limit of a task.
+MOST_AT_ONCE = 500
+
 # The right that an actor needs.
 MANAGE_NUMBERS = "numbering.manage"
 ACTIVATION_FAILED = "range.activate_failed"
@@ -259,13 +262,13 @@ def renew_lease(
 
 
 @outside_transaction
-def begin_leases(*, actor: Actor, now: datetime) -> int:
+def begin_leases(*, actor: Actor, now: datetime, limit: int = MOST_AT_ONCE) -> int:
     """Activates the planned ranges whose first day has come, each in a transaction of its own; returns how many.
 
     One that cannot be activated stays a plan, and its audit trail says why, once per reason. Two at once are safe.
     """
     begun = 0
-    for planned in selectors.list_due_plans(now=now):
+    for planned in selectors.list_due_plans(now=now, limit=limit):
         try:
             activate_range(actor=actor, range_uid=planned.uid, now=now)
             begun += 1

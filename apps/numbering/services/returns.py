@@ -15,6 +15,7 @@ from apps.numbering.errors import RangeNotEmpty
 from apps.numbering.models import NumberRange
 from apps.numbering.selectors.ranges import LIVING
 from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.quarantine import drop_requests
 from apps.numbering.services.stock import fold_ranges
 from apps.numbering.states import NumberStatus, RangeStatus
 
@@ -29,7 +30,8 @@ WITH held AS MATERIALIZED (
 )
 UPDATE numbering_phonenumber AS n
 SET status = {NumberStatus.RETURNED.value}, withheld_by = NULL, quarantined_until = NULL
-FROM held WHERE n.number = held.number
+FROM held WHERE n.number = held.number AND n.number BETWEEN %(first)s::bigint AND %(last)s::bigint
+RETURNING n.number
 """  # noqa: S608 - only our own constants are formatted in
 
 
@@ -75,9 +77,12 @@ def finish_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = 
     before = _require_empty(leased)
     with connection.cursor() as cursor:
         cursor.execute(_RETURN, {"first": leased.first, "last": leased.last, "range": leased.pk})
+        returned = [number for (number,) in cursor.fetchall()]
     # Those that somebody took while we waited for the locks.
     _require_empty(leased)
     leased.finish_return(now=now)
+    # Whoever leases the block next must not meet what was asked about a withheld number's quarantine.
+    drop_requests(returned, actor=actor, now=now)
     fold_ranges(range_ids=[leased.pk])
     numbers = {status.name: count for status, count in before.items()}
     _record(actor, "range.finish_return", leased, RangeStatus.RETURNING, now, reason=reason, numbers=numbers)
