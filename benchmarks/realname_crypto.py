@@ -162,10 +162,11 @@ def rotation_speed(people: int) -> dict[str, Any]:
         paused += seconds
         time.sleep(seconds)
 
+    def tell(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
     started = time.monotonic()
-    rotation.rotate_keys(
-        actor=actor, clock=database_now, pause=pause, tell=lambda text: sys.stderr.write(f"{text}\n")
-    )
+    rotation.rotate_keys(actor=actor, clock=database_now, pause=pause, tell=tell)
     seconds = time.monotonic() - started - paused
     if rotation.count_rows_to_move():
         raise SystemExit("rows are left under old keys")
@@ -188,12 +189,12 @@ def main() -> int:
         f"sealing and indexing one subscriber: {costs['ours_us']} us, by the bare library {costs['raw_us']} us:"
         f" {costs['times']} times (goal: at most {GOAL})\n"
     )
-    result = {"goal_times": GOAL, "costs": costs}
+    result: dict[str, Any] = {"goal_times": GOAL, "costs": costs}
     if WITH_DATABASE:
-        result["rotation"] = rotation_speed(people)
+        moved = result["rotation"] = rotation_speed(people)
         out(
             "rotation of {people:,} people: {rows_moved:,} rows in {seconds} s, {rows_per_second:,} rows/s,"
-            " {people_per_second:,} people/s\n".format(**result["rotation"])
+            " {people_per_second:,} people/s\n".format(**moved)
         )
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")

@@ -417,7 +417,7 @@ def test_a_nearly_full_operator_is_searched_in_bounded_steps(
             listed += [tuple(row.values()) for row in page]
             after = page[-1]["number"] if len(page) == 51 else page.reached
             pages += 1
-        assert pages <= 14, name
+            assert pages <= 14, name
         assert listed == world.naive(chosen), name
         assert most <= selling.WORK, name
         if chosen.grade:

@@ -136,8 +136,8 @@ class PhoneNumberAdmin(TenantAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """What a beginning means: numbers of persons or of machines, whichever ranges are leased of."""
         term = search_term.strip()
-        if not (term.isascii() and term.isdigit() and 3 <= len(term) <= MACHINE_DIGITS) or self.recognises(
-            term
+        if not (
+            term.startswith("1") and term.isascii() and term.isdigit() and 3 <= len(term) <= MACHINE_DIGITS
         ):
             return super().get_search_results(request, queryset, search_term)
         ranges = selectors.list_ranges(actor=self.actor_of(request))
