@@ -6,7 +6,8 @@ from apps.core.errors import Conflict, Forbidden, InvalidTransition, RuleViolati
 
 
 class RangeInvalid(RuleViolation):
-    """Not a block of 7 or 8 leading digits, no home area, or dates outside the agreement; `errors` names each."""
+    """Not a block of 7 or 8 leading digits (9 or 10 for machines), no home area, or dates outside the agreement;
+    `errors` names each."""
 
     code = "range_invalid"
     detail = "The range cannot be leased like this."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -11,7 +10,6 @@ from django.db.models import Q
 from apps.core.errors import InvalidTransition
 from apps.core.public_ids import PublicIdField
 from apps.core.tenancy import TenantQuerySet
-from apps.numbering.models.literals import literal
 from apps.numbering.models.ranges import NumberRange
 from apps.numbering.models.reservations import Reservation
 from apps.numbering.numbers import to_e164
@@ -24,11 +22,6 @@ from apps.numbering.states import (
     WithheldBy,
 )
 from apps.operators.models import VirtualOperator
-
-
-class PhoneNumberQuerySet(TenantQuerySet["PhoneNumber"]):
-    def quarantine_over(self, *, now: datetime) -> Self:
-        return self.filter(status=literal(NumberStatus.QUARANTINED.value), quarantined_until__lte=now)
 
 
 class PhoneNumber(models.Model):
@@ -53,7 +46,7 @@ class PhoneNumber(models.Model):
     grade = models.SmallIntegerField(choices=NumberGrade, default=NumberGrade.ORDINARY)
     withheld_by = models.SmallIntegerField(choices=WithheldBy, null=True)
 
-    objects = PhoneNumberQuerySet.as_manager()
+    objects = TenantQuerySet["PhoneNumber"].as_manager()
 
     class Meta:
         verbose_name = "number"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -13,16 +12,11 @@ from django.db.models import F, Q
 from apps.core.public_ids import PublicIdField
 from apps.core.tenancy import TenantQuerySet
 from apps.numbering.errors import ReservationClosed
-from apps.numbering.models.literals import literal
 from apps.numbering.states import RESERVATION, ReservationStatus
 from apps.operators.models import VirtualOperator
 
 
 class ReservationQuerySet(TenantQuerySet["Reservation"]):
-    def over(self, *, now: datetime) -> Self:
-        """Those whose time has passed and that nobody has closed yet."""
-        return self.filter(status=literal(ReservationStatus.ACTIVE.value), expires_at__lte=now)
-
     def close(self, reservations: Sequence[Reservation], status: ReservationStatus, *, now: datetime) -> None:
         """CONSUMED, RELEASED or EXPIRED, for locked rows, in one statement.
 

@@ -50,9 +50,9 @@ class StockChange(Counts):
 class RangeStock(Counts):
     """The numbers of a grade in a range as of the last fold.
 
-    Claims find their range here: those with something free, in the order of `draw`, which is drawn once from 0 to 1, so
-    that the next one above a random point is any of the operator's ranges. `has_free` may be a few seconds late in both
-    directions: a claim that finds nothing looks at the changes not yet folded too.
+    Claims find their range here: one of the first few with something free, in the order of `draw`, which is drawn once.
+    `has_free` may be a few seconds late in both directions: a claim that finds nothing looks at the changes not yet
+    folded too.
     """
 
     range = models.ForeignKey(NumberRange, on_delete=models.CASCADE, db_index=False, related_name="stock")
