@@ -12,7 +12,7 @@ from django.db import connection
 
 from apps.core import dispatch
 from apps.core.actor import Actor
-from apps.core.db import operation, use_case
+from apps.core.db import execute, operation, use_case
 from apps.core.public_ids import new_uuid7
 from apps.events import consumers
 from apps.events.models import OutboxEvent
@@ -69,22 +69,20 @@ def publish(
         occurred_at=now,
         relayed_at=_relayed_at(type, now),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            (
-                type,
-                event.request_id,
-                event.trace_id,
-                now,
-                event.relayed_at,
-                _UID.get_prep_value(event.uid),
-                subject,
-                operator_id,
-                json.dumps(event.data),
-            ),
-        )
-        [event.pk] = cursor.fetchone()
+    [[event.pk]] = execute(
+        _INSERT,
+        (
+            type,
+            event.request_id,
+            event.trace_id,
+            now,
+            event.relayed_at,
+            _UID.get_prep_value(event.uid),
+            subject,
+            operator_id,
+            json.dumps(event.data),
+        ),
+    )
     event._state.adding = False
     event._state.db = connection.alias
     return event

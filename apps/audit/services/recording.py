@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 
 from apps.core.actor import Actor
-from apps.core.db import operation
+from apps.core.db import execute, operation
 
 # By hand and always the same text: it runs several times in every transaction, and is prepared once per connection.
 _COLUMNS = """
@@ -60,17 +60,16 @@ def record(
 
     `action` is "noun.verb", `target_id` a public id, `before` and `after` hold states and ids, never personal data.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            (
-                *_shared(actor, action, target_type, now, reason),
-                target_id,
-                operator_id,
-                None if before is None else json.dumps(dict(before)),
-                None if after is None else json.dumps(dict(after)),
-            ),
-        )
+    execute(
+        _INSERT,
+        (
+            *_shared(actor, action, target_type, now, reason),
+            target_id,
+            operator_id,
+            None if before is None else json.dumps(dict(before)),
+            None if after is None else json.dumps(dict(after)),
+        ),
+    )
 
 
 @operation

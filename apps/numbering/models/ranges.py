@@ -155,15 +155,18 @@ class NumberRange(models.Model):
     def is_leased(self, *, now: datetime) -> bool:
         return self.status == RangeStatus.ACTIVE and self.leased_from <= china_date(now) < self.leased_until
 
-    def activate(self, *, now: datetime) -> None:
-        """PLANNED -> ACTIVE.
+    @staticmethod
+    def activate(*planned: NumberRange, now: datetime) -> None:
+        """PLANNED -> ACTIVE, all of them or none.
 
-        :raises InvalidTransition: it is in another state.
+        :raises InvalidTransition: one is in another state.
         """
-        RANGE.check(self.status, RangeStatus.ACTIVE)
-        self.status = RangeStatus.ACTIVE
-        self.activated_at = now
-        self.save(update_fields=["status", "activated_at"])
+        for each in planned:
+            RANGE.check(each.status, RangeStatus.ACTIVE)
+        for each in planned:
+            each.status, each.activated_at = RangeStatus.ACTIVE, now
+        keys = [each.pk for each in planned]
+        NumberRange.objects.filter(pk__in=keys).update(status=RangeStatus.ACTIVE, activated_at=now)
 
     def renew(self, *, until: date, agreement: WholesaleAgreement) -> None:
         self.leased_until = until

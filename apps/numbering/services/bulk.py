@@ -14,7 +14,7 @@ from django.db.models import F
 from apps.audit import services as audit
 from apps.core import dispatch
 from apps.core.actor import Actor
-from apps.core.db import operation, outside_transaction, use_case
+from apps.core.db import commit_without_waiting, operation, outside_transaction, use_case
 from apps.core.errors import FieldError, NotFound
 from apps.core.public_ids import get_by_uid
 from apps.numbering import bulk_file
@@ -160,6 +160,7 @@ def _continue_leases(run_id: int, actor: Actor, now: datetime, limit: int) -> bo
 @use_case
 def _activate_next(*, run_id: int, actor: Actor, now: datetime) -> bool:
     """False when no row is left, or somebody else is at the last ones."""
+    commit_without_waiting()
     waiting = BulkRow.objects.select_for_update(skip_locked=True)
     rows = list(waiting.filter(run_id=run_id, status=RowStatus.VALID).order_by("line")[:TOGETHER])
     if not rows:

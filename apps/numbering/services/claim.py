@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection
 
+from apps.core.db import execute
 from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.selectors.selling import CANDIDATES, SELLING, ending
 from apps.numbering.services.stock import fold_stock
@@ -179,23 +180,20 @@ def _execute(
     criteria: NumberCriteria,
     parameters: dict[str, Any],
     now: datetime,
-) -> list[Any]:
+) -> list[tuple[Any, ...]]:
     if criteria.suffix is not None:
         parameters = {**parameters, **ending(criteria.suffix)}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            {
-                "operator": operator_id,
-                "host": host_carrier_id,
-                "city": criteria.city,
-                "grade": criteria.grade.value,
-                "skipped": random.randrange(OPEN_RANGES),  # noqa: S311 - spreads load, guards nothing
-                "fraction": random.random(),  # noqa: S311
-                "today": china_date(now),
-                "now": now,
-                **parameters,
-            },
-        )
-        rows: list[Any] = cursor.fetchall()
-        return rows
+    return execute(
+        statement,
+        {
+            "operator": operator_id,
+            "host": host_carrier_id,
+            "city": criteria.city,
+            "grade": criteria.grade.value,
+            "skipped": random.randrange(OPEN_RANGES),  # noqa: S311 - spreads load, guards nothing
+            "fraction": random.random(),  # noqa: S311
+            "today": china_date(now),
+            "now": now,
+            **parameters,
+        },
+    )

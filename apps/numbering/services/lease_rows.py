@@ -173,12 +173,13 @@ def activate(*, rows: Sequence[BulkRow], actor: Actor, now: datetime) -> None:
         if each.status == RangeStatus.PLANNED and each.leased_from <= today
     ]
     refusals = activate_ranges(actor=actor, planned=planned, now=now) if planned else {}
+    done = []
     for row in rows:
-        error = refusals.get(row.range_id or 0)
-        if error is None:
-            row.settle(RowStatus.SUCCEEDED, [])
-        else:
+        if error := refusals.get(row.range_id or 0):
             row.settle(RowStatus.FAILED, told(_errors_of(error)))
+        else:
+            done.append(row.pk)
+    BulkRow.objects.filter(pk__in=done).update(status=RowStatus.SUCCEEDED, errors=[])
 
 
 def told(errors: Sequence[FieldError]) -> list[dict[str, str]]:

@@ -124,8 +124,7 @@ def activate_ranges(
             refusals[each.pk] = None
             due.append(each)
     if due:
-        for each in due:
-            each.activate(now=now)
+        NumberRange.activate(*due, now=now)
         create_numbers(*due)
         audit.record_many(
             actor=actor,
@@ -321,7 +320,7 @@ def _plan(
 
 
 def _begin(planned: NumberRange, now: datetime) -> None:
-    planned.activate(now=now)
+    NumberRange.activate(planned, now=now)
     create_numbers(planned)
 
 
