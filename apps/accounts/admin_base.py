@@ -124,6 +124,8 @@ class TenantAdmin(ModelAdmin):
     trail: ClassVar[str] = ""
     # Often wanted selections above the list: title and query string.
     shortcuts: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # Which rows the list shows as long as nobody selects others: a query string, of a shortcut.
+    opens_with: ClassVar[str] = ""
     # What an empty list means.
     empty_sentence: ClassVar[str] = "Nothing here yet."
 
@@ -242,6 +244,8 @@ class TenantAdmin(ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """The list; a whole public id in the search leads straight to its row."""
+        if self.opens_with and not request.GET:
+            request.GET = QueryDict(self.opens_with)
         term = request.GET.get("q", "").strip()
         if term and self.has_view_permission(request) and self._is_public_id(term):
             row = self.get_queryset(request).filter(uid=term).first()

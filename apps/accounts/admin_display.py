@@ -23,7 +23,8 @@ from django.utils.safestring import mark_safe
 _TONES = {
     # As it should be.
     "success": (
-        "ACTIVE APPLIED APPROVED AVAILABLE COMPLETED IN_STOCK LIVE PASS PASSED PASSED_FRESH SUCCEEDED VALID"
+        "ACTIVE ANSWERED APPLIED APPROVED AVAILABLE COMPLETED IN_STOCK LIVE PASS PASSED PASSED_FRESH"
+        " RESOLVED SUCCEEDED VALID"
     ),
     # On its way, or taken: nobody has to do anything.
     "info": (
@@ -33,14 +34,17 @@ _TONES = {
     # Waits for time or for somebody.
     "warning": (
         "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT PREVIEWED QUARANTINED RETURNING REVIEW SUSPENDED"
-        " REQUESTED UNAVAILABLE UNKNOWN"
+        " OPEN REQUESTED UNAVAILABLE UNKNOWN VERIFYING"
     ),
     # Refused, broken, forbidden.
-    "danger": "CONFLICT FAIL FAILED INVALID LOCKED_OUT LOST MISCONFIGURED NONE REJECTED REVOKED UNMATCHED WITHHELD",
+    "danger": (
+        "CONFLICT FAIL FAILED INVALID LOCKED_OUT LOST MISCONFIGURED NONE NOT_VERIFIED REFUSED REJECTED"
+        " REVOKED UNMATCHED WITHHELD"
+    ),
     # Over, and nothing is wrong with it.
     "default": (
-        "CANCELLED CONSUMED DISCARDED DISCONNECTED FENCED OVERTAKEN RELEASED REPEATED RETIRED RETURNED SKIPPED"
-        " TERMINATED"
+        "CANCELLED CONSUMED DISCARDED DISCONNECTED DROPPED FENCED NOT_RUN OVERTAKEN RELEASED REPEATED"
+        " RETIRED RETURNED SKIPPED TERMINATED WITHDRAWN"
     ),
 }
 TONES = {word: tone for tone, words in _TONES.items() for word in words.split()}
@@ -56,6 +60,8 @@ TARGETS = {
     "grade_policy": "numbering_gradepolicy",
     "grade_rule": "numbering_graderule",
     "early_release": "numbering_earlyrelease",
+    "holder_check": "lines_holdercheck",
+    "holder_dispute": "provisioning_holderdispute",
     "host_carrier": "operators_hostcarrier",
     "identity_document": "subscribers_identitydocument",
     "job": "provisioning_activationjob",

@@ -12,6 +12,9 @@ _OPERATOR_RIGHTS = frozenset(
     {
         "accounts.manage",
         "dealers.manage",
+        "disputes.decide",
+        "disputes.open",
+        "holders.check",
         "identity.export",
         "identity.reveal",
         "jobs.retry",
@@ -30,15 +33,22 @@ _OPERATOR_RIGHTS = frozenset(
 RIGHTS: dict[Role, frozenset[str]] = {
     Role.COMPLIANCE: frozenset(
         {
+            "disputes.decide",
+            "disputes.open",
+            "holders.check",
             "identity.export",
             "identity.reveal",
             "lines.suspend",
+            # To close what was opened in somebody's name without them.
+            "lines.terminate",
             "numbering.release_early",
             "realname.review",
             "retention.hold",
         }
     ),
-    Role.SUPPORT: frozenset({"orders.place", "lines.terminate", "subscribers.register"}),
+    Role.SUPPORT: frozenset(
+        {"disputes.open", "holders.check", "lines.terminate", "orders.place", "subscribers.register"}
+    ),
     Role.ENGINEER: frozenset({"jobs.retry"}),
     Role.OPERATOR_ADMIN: _OPERATOR_RIGHTS,
     Role.PLATFORM: _OPERATOR_RIGHTS | {"carriers.manage", "operators.manage"},

@@ -20,6 +20,8 @@ LOCK_ORDER = (
     "accounts.IdempotencyKey",
     "subscribers.Subscriber",
     "subscribers.Verification",
+    "subscribers.ReviewCase",
+    "provisioning.HolderDispute",
     "lines.HolderSlot",
     "numbering.BulkRun",
     "numbering.BulkRow",

@@ -77,6 +77,14 @@ class Busy(DomainError):
     retryable = True
 
 
+class RateLimited(DomainError):
+    """Asked too often; the field `retry_after` says for how many seconds."""
+
+    code = "rate_limited"
+    detail = "Too many requests."
+    retryable = True
+
+
 class UpstreamFailure(DomainError):
     """A system we depend on answered wrongly or not at all."""
 

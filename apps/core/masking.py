@@ -27,6 +27,11 @@ def mask_phone(number: str) -> str:
     return number[:-8] + "****" + number[-4:] if len(number) >= 8 else "*" * len(number)
 
 
+def last_four(number: str) -> str:
+    """17012345678 -> *******5678: what its holder needs to know it again, and no more."""
+    return "*" * max(len(number) - 4, 0) + number[-4:]
+
+
 def hide_identity_numbers(text: str) -> str:
     """The text without what could be somebody's identity number; for what is echoed to callers."""
     return _IDENTITY_NUMBER.sub("[hidden]", text)

@@ -7,20 +7,27 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.admin_base import Button, Shown, TenantAdmin, add_buttons, add_panel
+from apps.accounts.admin_base import Button, Create, Shown, TenantAdmin, add_buttons, add_panel
 from apps.accounts.admin_display import Panel, StateFilter, badge, link, list_link, moment
+from apps.accounts.admin_forms import ServiceForm
 from apps.core.actor import Actor
 from apps.lines import selectors, services
-from apps.lines.models import Line, Plan
+from apps.lines.models import HolderCheck, Line, Plan
+from apps.lines.services.holder_checks import CHECK, Question
+from apps.lines.states import HolderCheckStatus
 from apps.numbering.models import PhoneNumber
 from apps.numbering.numbers import MalformedNumber, parse_e164, to_e164
+from apps.operators import selectors as operators
+from apps.operators.models import VirtualOperator
 from apps.sims.iccids import MalformedIccid, normalise
 from apps.sims.models import SimCard
 from apps.subscribers.models import Subscriber
+from apps.subscribers.realname.documents import DocumentType
 
 
 def numbers_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
@@ -193,7 +200,8 @@ class LineAdmin(TenantAdmin):
 
     @admin.display(description="Status")
     def state(self, line: Line) -> str:
-        return badge(line.status, beside=(line.suspension_kind or "").replace("_", "-").lower())
+        beside = (line.suspension_kind or "").replace("_", "-").lower()
+        return badge(line.status, beside=f"{beside} detached".strip() if line.detached_at else beside)
 
     @admin.display(description="Activated")
     def activated(self, line: Line) -> str:
@@ -219,3 +227,110 @@ class PlanAdmin(TenantAdmin):
     @admin.display(description="Monthly fee")
     def fee(self, plan: Plan) -> str:
         return f"¥{plan.monthly_fee}"
+
+
+class HolderCheckForm(ServiceForm):
+    """Read once: nothing of what is typed here is kept."""
+
+    operator = forms.ModelChoiceField(queryset=operators.no_operators())
+    document_type = forms.ChoiceField(
+        choices=[(member.value, member.value.replace("_", " ")) for member in DocumentType]
+    )
+    document_number = forms.CharField(
+        max_length=40, widget=forms.TextInput(attrs={"autocomplete": "off"}), help_text="As printed."
+    )
+    issuing_country = forms.RegexField(
+        r"^[A-Z]{3}$", required=False, help_text="Of a passport: three letters, such as DEU."
+    )
+    name = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="As printed; when it is given it has to be theirs.",
+    )
+    reason = forms.CharField(
+        max_length=500,
+        help_text="Who asks, and how you know that it is them. It goes into the audit trail.",
+    )
+
+
+def _ask(
+    *,
+    actor: Actor,
+    now: datetime,
+    operator: VirtualOperator,
+    document_type: str,
+    document_number: str,
+    issuing_country: str,
+    name: str,
+    reason: str,
+) -> tuple[HolderCheck, str]:
+    asked = Question(
+        document_type=DocumentType(document_type),
+        document_number=document_number,
+        issuing_country=issuing_country,
+        name=name,
+    )
+    services.require_allowance(actor=actor, operator_id=operator.pk, question=asked, now=now)
+    check = services.ask_for_holdings(
+        actor=actor, operator_id=operator.pk, question=asked, reason=reason, now=now
+    )
+    return check, "Written down. Tell the person the count and the last four digits, and nothing else."
+
+
+def told_of(*, actor: Actor, row: HolderCheck) -> Iterator[tuple[object, ...]]:
+    held = {line.pk: line for line in selectors.list_lines(actor=actor).filter(pk__in=row.line_ids)}
+    told = zip(row.line_ids, selectors.list_told_numbers(check=row), strict=True)
+    for item, (line_id, number) in enumerate(told, start=1):
+        line = held[line_id]
+        yield (
+            item,
+            link(model="lines_line", key=line_id, text=number),
+            badge(line.status),
+            line.host_carrier.code,
+            moment(line.activated_at),
+        )
+
+
+@admin.register(HolderCheck)
+class HolderCheckAdmin(TenantAdmin):
+    """Which numbers are in somebody's name, and who has asked that."""
+
+    list_display = ("row_id", "state", "count", "person", "asked_by_label", "why", "created", "operator")
+    list_filter = (("status", StateFilter), "operator")
+    list_select_related = ("operator", "subscriber")
+    search_fields = ("uid",)
+    search_help_text = "A whole id of a question"
+    shortcuts = (("All", ""), ("Not verified", "status__exact=NOT_VERIFIED"))
+    empty_sentence = "Asked when a person wants to know which numbers are in their name."
+    ordering = ("-id",)
+    fields = (
+        ("person", "state"),
+        ("count", "created"),
+        ("asked_by_label", "why"),
+        ("public_id", "operator"),
+    )
+    panels = (
+        Panel(
+            "Numbers in this name, when it was asked",
+            ("Item", "Number", "Status now", "Carrier", "Activated"),
+            told_of,
+            "None at this operator.",
+        ),
+    )
+    trail = "holder_check"
+    create = Create(right=CHECK, form=HolderCheckForm, call=_ask)
+
+    @admin.display(description="Subscriber")
+    def person(self, row: HolderCheck) -> str:
+        if row.subscriber is None:
+            return "-"
+        return link(model="subscribers_subscriber", key=row.subscriber_id, text=row.subscriber.name_masked)
+
+    @admin.display(description="Numbers")
+    def count(self, row: HolderCheck) -> str:
+        return str(len(row.line_ids)) if row.status == HolderCheckStatus.ANSWERED else "-"
+
+    @admin.display(description="Why")
+    def why(self, row: HolderCheck) -> str:
+        return row.reason or "-"

@@ -1,6 +1,6 @@
 """What can stand in the way of a line."""
 
-from apps.core.errors import Conflict, RuleViolation
+from apps.core.errors import Conflict, RateLimited, RuleViolation
 
 
 class HolderLimitReached(Conflict):
@@ -47,3 +47,37 @@ class PlanUnchanged(Conflict):
 class HolderUnchanged(Conflict):
     code = "holder_unchanged"
     detail = "The line belongs to this subscriber."
+
+
+class LineDetached(Conflict):
+    """Its holder does not own it: it stands still until its user has registered in their own name (transfer)."""
+
+    code = "line_detached"
+    detail = "The line is nobody's until somebody registers for it."
+
+
+class TooManyHolderChecks(RateLimited):
+    """Policies `holder.checks_per_hour` and `holder.checks_per_document`; which of them is not told."""
+
+    detail = "Too many questions about people's numbers; try again later."
+
+
+class HolderCheckReasonMissing(RuleViolation):
+    """Staff who look for a person's numbers say why."""
+
+    code = "reason_missing"
+    detail = "Give a reason of at least five characters."
+
+
+class HolderCheckInvalid(RuleViolation):
+    """There is no such document."""
+
+    code = "document_invalid"
+    detail = "The identity document is not valid."
+
+
+class HolderCheckExpired(Conflict):
+    """What was told then may have changed; ask again."""
+
+    code = "holder_check_expired"
+    detail = "This question was asked too long ago; ask again."

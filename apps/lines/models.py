@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 
@@ -13,6 +14,8 @@ from apps.core.tenancy import TenantQuerySet
 from apps.lines.states import (
     GRAVE,
     LINE,
+    LIVE_LINE,
+    HolderCheckStatus,
     LineStatus,
     SuspensionCause,
     SuspensionKind,
@@ -51,6 +54,10 @@ class LineQuerySet(TenantQuerySet["Line"]):
         cards = SimAssignment.objects.filter(line=OuterRef("pk")).order_by("-id").values("sim__iccid")[:1]
         return self.annotate(number=Subquery(numbers), iccid=Subquery(cards))
 
+    def held_by(self, subscriber_id: int) -> Self:
+        """In the network and in that person's name: what they are told when they ask for their numbers."""
+        return self.filter(subscriber_id=subscriber_id, status__in=LIVE_LINE, detached_at=None)
+
     def search(self, text: str) -> Self:
         """By whole line id, number (with or without +86) or ICCID; whatever else it is finds nothing."""
         digits = text.removeprefix("+86")
@@ -80,6 +87,8 @@ class Line(models.Model):
     created_at = models.DateTimeField()
     activated_at = models.DateTimeField(null=True, blank=True)
     terminated_at = models.DateTimeField(null=True, blank=True)
+    # Since then not its subscriber's any more, who has said so, and nobody else's yet: it counts for nobody.
+    detached_at = models.DateTimeField(null=True, blank=True)
 
     objects = LineQuerySet.as_manager()
 
@@ -136,7 +145,12 @@ class Line(models.Model):
 
     def pass_to(self, subscriber_id: int) -> None:
         self.subscriber_id = subscriber_id
-        self.save(update_fields=["subscriber"])
+        self.detached_at = None
+        self.save(update_fields=["subscriber", "detached_at"])
+
+    def detach(self, now: datetime) -> None:
+        self.detached_at = now
+        self.save(update_fields=["detached_at"])
 
     def terminate(self, now: datetime) -> None:
         """Any live state -> TERMINATED."""
@@ -273,3 +287,37 @@ class HolderSlot(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.slot}"
+
+
+class HolderCheck(models.Model):
+    """Somebody has asked which numbers are in a person's name, and what they were told.
+
+    Nothing of the document is kept; the subscriber is named only where the caller was told of one.
+    """
+
+    uid = PublicIdField(prefix="hch")
+    operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT, db_index=False)
+    subscriber = models.ForeignKey("subscribers.Subscriber", on_delete=models.PROTECT, null=True, blank=True)
+    status = models.CharField(max_length=12, choices=HolderCheckStatus)
+    # Keys of the lines, in the order in which they were told.
+    line_ids = ArrayField(models.BigIntegerField(), default=list)
+    # "KIND:id" of who asked, and the name as it was.
+    asked_by = models.CharField(max_length=80)
+    asked_by_label = models.CharField(max_length=150)
+    reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField()
+
+    objects = TenantQuerySet["HolderCheck"].as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["operator", "-id"], name="holder_check_operator")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status=HolderCheckStatus.ANSWERED, subscriber__isnull=False)
+                | Q(subscriber__isnull=True, line_ids=[]),
+                name="holder_check_tells_of_somebody",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)

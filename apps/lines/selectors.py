@@ -8,10 +8,11 @@ from datetime import datetime
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from apps.core.actor import Actor
+from apps.core.actor import Actor, ActorKind
+from apps.core.masking import last_four
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.errors import PlanNotAvailable, SuspensionNotFound, SuspensionNotYours
-from apps.lines.models import Line, NumberAssignment, Plan, SimAssignment, SuspensionReason
+from apps.lines.models import HolderCheck, Line, NumberAssignment, Plan, SimAssignment, SuspensionReason
 from apps.lines.states import SuspensionCause, SuspensionKind, SuspensionOwner, strongest
 
 
@@ -138,6 +139,25 @@ def get_kind_without(*, line_id: int, cause: SuspensionCause, partner: str | Non
 def get_number(*, line_id: int) -> int:
     """The number that the line holds now."""
     return NumberAssignment.objects.values_list("number_id", flat=True).get(line_id=line_id, released_at=None)
+
+
+def list_held_line_ids(*, subscriber_id: int) -> list[int]:
+    """Keys of the live lines in that person's name, the oldest first."""
+    return list(Line.objects.held_by(subscriber_id).order_by("pk").values_list("pk", flat=True))
+
+
+def get_holder_check(*, actor: Actor, uid: str) -> HolderCheck:
+    """A partner app finds what it has asked itself. :raises NotFound: unknown, or somebody else's."""
+    checks = HolderCheck.objects.visible_to(actor).select_related("subscriber")
+    if actor.kind is ActorKind.PARTNER:
+        checks = checks.filter(asked_by=f"{actor.kind}:{actor.id}")
+    return get_by_uid(checks, uid)
+
+
+def list_told_numbers(*, check: HolderCheck) -> list[str]:
+    """The numbers of a check in their order, all but the last four digits hidden."""
+    fittings = get_fittings(line_ids=check.line_ids)
+    return [last_four(str(fittings[line_id].number)) for line_id in check.line_ids]
 
 
 def list_plans(*, actor: Actor, carrier: str | None = None) -> QuerySet[Plan]:

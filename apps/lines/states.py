@@ -27,6 +27,13 @@ LINE = StateMachine(
 )
 
 
+class HolderCheckStatus(models.TextChoices):
+    """NOT_VERIFIED: nobody of that name and number has just been verified by the caller, be they known or not."""
+
+    ANSWERED = "ANSWERED"
+    NOT_VERIFIED = "NOT_VERIFIED"
+
+
 class SuspensionKind(models.TextChoices):
     """One-way: no outgoing traffic; two-way: neither direction (domain: 单停, 双停). The later is the stronger."""
 

@@ -20,6 +20,11 @@ from apps.operators.models import Policy
 
 class PolicyKey(StrEnum):
     HOLDER_LIMIT = "holder.limit"
+    ORGANIZATIONS_LIMITED = "holder.organizations_limited"
+    HOLDER_CHECK_VERIFIED_MINUTES = "holder.check_verified_minutes"
+    HOLDER_CHECKS_PER_HOUR = "holder.checks_per_hour"
+    HOLDER_CHECKS_PER_DOCUMENT = "holder.checks_per_document"
+    DISPUTE_DAYS = "holder.dispute_days"
     QUARANTINE_DAYS = "numbering.quarantine_days"
     RESERVATION_TTL_SECONDS = "numbering.reservation_ttl_seconds"
     RESERVATION_TTL_MAX_SECONDS = "numbering.reservation_ttl_max_seconds"
@@ -30,6 +35,7 @@ class PolicyKey(StrEnum):
     MINIMUM_AGE = "realname.minimum_age"
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
     VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
+    REVIEW_CLAIM_MINUTES = "realname.review_claim_minutes"
     ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
     FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
     CONSENT_REQUIRED = "realname.consent_required"
@@ -41,6 +47,10 @@ class PolicyKey(StrEnum):
 
 NumberKey = Literal[
     PolicyKey.HOLDER_LIMIT,
+    PolicyKey.HOLDER_CHECK_VERIFIED_MINUTES,
+    PolicyKey.HOLDER_CHECKS_PER_HOUR,
+    PolicyKey.HOLDER_CHECKS_PER_DOCUMENT,
+    PolicyKey.DISPUTE_DAYS,
     PolicyKey.QUARANTINE_DAYS,
     PolicyKey.RESERVATION_TTL_SECONDS,
     PolicyKey.RESERVATION_TTL_MAX_SECONDS,
@@ -51,12 +61,15 @@ NumberKey = Literal[
     PolicyKey.MINIMUM_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
+    PolicyKey.REVIEW_CLAIM_MINUTES,
     PolicyKey.REVEALS_PER_HOUR,
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
     PolicyKey.JOB_PATIENCE_HOURS,
 ]
-FlagKey = Literal[PolicyKey.CONSENT_REQUIRED, PolicyKey.FACE_EVIDENCE_REQUIRED]
+FlagKey = Literal[
+    PolicyKey.CONSENT_REQUIRED, PolicyKey.FACE_EVIDENCE_REQUIRED, PolicyKey.ORGANIZATIONS_LIMITED
+]
 CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
 
 
@@ -98,6 +111,16 @@ class Codes:
 REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     # Live lines per identity document and enterprise, nationwide.
     PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
+    # Whether the limit holds for companies too.
+    PolicyKey.ORGANIZATIONS_LIMITED: Flag(),
+    # How long ago a partner app may have had the person verified who asks for their numbers.
+    PolicyKey.HOLDER_CHECK_VERIFIED_MINUTES: WholeNumber(5, 60 * 24 * 30),
+    # By one app or member of staff.
+    PolicyKey.HOLDER_CHECKS_PER_HOUR: WholeNumber(1, 100_000),
+    # A day, about one document, whoever asks.
+    PolicyKey.HOLDER_CHECKS_PER_DOCUMENT: WholeNumber(1, 1000),
+    # From "this number is not mine" to a decision.
+    PolicyKey.DISPUTE_DAYS: WholeNumber(1, 90),
     # A month at least, whatever somebody types: the next holder must not get the last one's calls and codes.
     PolicyKey.QUARANTINE_DAYS: WholeNumber(30, 3650),
     PolicyKey.RESERVATION_TTL_SECONDS: WholeNumber(60, 30 * 86400),
@@ -114,6 +137,8 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.VERIFICATION_FRESH_DAYS: WholeNumber(1, 3650),
     # How long a verification waits for checks that nobody answers.
     PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),
+    # How long nobody else may take a case.
+    PolicyKey.REVIEW_CLAIM_MINUTES: WholeNumber(1, 24 * 60),
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
     PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
     PolicyKey.CONSENT_REQUIRED: Flag(),

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.timesince import timesince
 
 from apps.accounts.actors import staff_actor
 from apps.accounts.roles import may_see
@@ -47,11 +48,10 @@ def _card(
 
 
 def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
-    reviews = subscribers.count_reviews(actor=actor)
-    jobs, checks = (
-        reverse("admin:provisioning_activationjob_changelist"),
-        reverse("admin:subscribers_verification_changelist"),
-    )
+    now = clock.now()
+    reviews = subscribers.get_waiting_cases(actor=actor)
+    disputes = selectors.get_waiting_disputes(actor=actor, now=now)
+    jobs = reverse("admin:provisioning_activationjob_changelist")
     return [
         _card(
             "Dead letters",
@@ -71,12 +71,25 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
         ),
         _card(
             "Reviews",
-            reviews,
-            note="Real-name checks in doubt, which a second person decides.",
-            href=f"{checks}?status__exact=REVIEW",
-            bad=reviews > 0,
+            reviews.count,
+            note=f"Real-name checks in doubt. The oldest waits {timesince(reviews.oldest_at, now, depth=1)}."
+            if reviews.oldest_at
+            else "Real-name checks in doubt, which a second person decides.",
+            href=f"{reverse('admin:subscribers_reviewcase_changelist')}?status__exact=OPEN",
+            bad=reviews.count > 0,
             word="decide" if actor.can("realname.review") else "waiting",
             tone="warning",
+        ),
+        _card(
+            "Disputes",
+            disputes.count,
+            note=f"“This number is not mine”; {disputes.overdue} past the deadline."
+            if disputes.count
+            else "“This number is not mine”: none is open.",
+            href=f"{reverse('admin:provisioning_holderdispute_changelist')}?status__in=OPEN,VERIFYING",
+            bad=disputes.count > 0,
+            word="decide" if actor.can("disputes.decide") else "waiting",
+            tone="danger" if disputes.overdue else "warning",
         ),
     ]
 

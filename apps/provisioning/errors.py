@@ -32,3 +32,22 @@ class CallbackRefused(Forbidden):
 
     code = "callback_refused"
     detail = "The callback is not acceptable."
+
+
+class DisputeExists(Conflict):
+    code = "dispute_exists"
+    detail = "Somebody disputes this number already."
+
+
+class DisputeItemUnknown(RuleViolation):
+    """Not one of the numbers that were told, or not in this person's name any more."""
+
+    code = "dispute_item_unknown"
+    detail = "There is no such number among those that were told."
+
+
+class DisputeNotVerified(Conflict):
+    """The line is its holder's only when they have passed another real-name check since that was demanded."""
+
+    code = "dispute_not_verified"
+    detail = "The holder has not passed a real-name check since one was demanded."

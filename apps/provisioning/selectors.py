@@ -26,7 +26,7 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
-from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
+from apps.provisioning.models import ActivationJob, CarrierCallback, HolderDispute, ServiceOrder
 from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
 from apps.subscribers.models import Verification
 from apps.subscribers.states import VerificationStatus
@@ -153,6 +153,46 @@ def list_scheduled_orders_due(*, now: datetime, limit: int) -> list[int]:
     in_the_way = ServiceOrder.objects.open().filter(line_id=OuterRef("line_id"))
     due = ServiceOrder.objects.scheduled().filter(~Exists(in_the_way), due_at__lte=now)
     return list(due.order_by("due_at").values_list("id", flat=True)[:limit])
+
+
+def list_disputes(*, actor: Actor, status: str | None = None) -> QuerySet[HolderDispute]:
+    """Disputes the actor may see, with line and question loaded."""
+    disputes = HolderDispute.objects.visible_to(actor).select_related("line", "holder_check")
+    return disputes.filter(status=status) if status else disputes
+
+
+def get_dispute(*, actor: Actor, uid: str) -> HolderDispute:
+    """:raises NotFound: unknown, malformed or of another operator."""
+    return get_by_uid(list_disputes(actor=actor), uid)
+
+
+def get_dispute_for_update(*, actor: Actor, uid: str) -> HolderDispute:
+    """Locked, its line loaded. :raises NotFound: unknown, malformed or of another operator."""
+    disputes = HolderDispute.objects.visible_to(actor).select_related("line")
+    return get_by_uid(disputes.select_for_update(of=("self",)), uid)
+
+
+def is_disputed(*, line_id: int) -> bool:
+    """Whether somebody says that the line is not theirs, and nobody has decided yet."""
+    return HolderDispute.objects.undecided().filter(line_id=line_id).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDisputes:
+    """Those that nobody has decided, and of them those whose time is up."""
+
+    count: int
+    overdue: int
+
+
+def get_waiting_disputes(*, actor: Actor, now: datetime) -> WaitingDisputes:
+    """As far as the actor may see them; from a partial index."""
+    found = (
+        HolderDispute.objects.visible_to(actor)
+        .undecided()
+        .aggregate(count=Count("id"), overdue=Count("id", filter=Q(due_at__lte=now)))
+    )
+    return WaitingDisputes(found["count"], found["overdue"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,42 @@ class CallbackOutcome(models.TextChoices):
     UNMATCHED = "UNMATCHED"
 
 
+class DisputeStatus(models.TextChoices):
+    """OPEN waits for staff; VERIFYING for the line's user to prove who they are."""
+
+    OPEN = "OPEN"
+    VERIFYING = "VERIFYING"
+    RESOLVED = "RESOLVED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+UNDECIDED = (DisputeStatus.OPEN, DisputeStatus.VERIFYING)
+
+
+class DisputeOutcome(models.TextChoices):
+    """What comes of "this number is not mine" (one-ID lookup: verify, detach, shut down, close)."""
+
+    VERIFY = "VERIFY", "the holder was verified again: it is theirs"
+    DETACH = "DETACH", "no longer counted as theirs; its user must register"
+    SUSPEND = "SUSPEND", "suspended"
+    TERMINATE = "TERMINATE", "closed"
+
+
+DISPUTE = StateMachine(
+    "holder dispute",
+    {
+        DisputeStatus.OPEN: {
+            DisputeStatus.VERIFYING,
+            DisputeStatus.RESOLVED,
+            DisputeStatus.WITHDRAWN,
+        },
+        DisputeStatus.VERIFYING: {DisputeStatus.RESOLVED, DisputeStatus.WITHDRAWN},
+        DisputeStatus.RESOLVED: set(),
+        DisputeStatus.WITHDRAWN: set(),
+    },
+)
+
+
 def drain_queue(carrier_code: str) -> str:
     """The Celery queue of one host carrier: a slow carrier never delays another's jobs."""
     return f"carrier.{carrier_code}"

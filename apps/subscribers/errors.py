@@ -82,6 +82,44 @@ class ReviewNeedsSecondPerson(Forbidden):
     detail = "Somebody else must decide: you entered this subscriber or asked for this verification."
 
 
+class ReviewClaimed(Conflict):
+    """Two people must not do one case."""
+
+    code = "review_claimed"
+    detail = "Somebody else has taken this case."
+
+
+class ReviewNotClaimed(Conflict):
+    """Pictures are shown, and overrulings decided, by whoever has taken the case."""
+
+    code = "review_not_claimed"
+    detail = "Take the case first."
+
+
+class CheckNotOverrulable(RuleViolation):
+    """It did not fail, or for something that nobody may overrule."""
+
+    code = "check_not_overrulable"
+    detail = "What failed here cannot be overruled."
+
+
+class OverridePending(Conflict):
+    code = "override_pending"
+    detail = "Somebody has proposed that already; a second person decides."
+
+
+class OverrideNeeded(Conflict):
+    """A failed check is overruled by two people, never by the one who reviews a doubtful one beside it."""
+
+    code = "override_needed"
+    detail = "A check has failed; let it fail, and propose to overrule it."
+
+
+class OverrideOvertaken(Conflict):
+    code = "override_overtaken"
+    detail = "A newer real-name check counts; this one needs no decision any more."
+
+
 class ReasonMissing(RuleViolation):
     """Clear text and decisions by hand need a reason that an auditor can read."""
 

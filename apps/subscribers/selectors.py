@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.public_ids import get_by_uid
-from apps.subscribers.models import IdentityDocument, LegalHold, Subscriber, Verification, VerificationCheck
+from apps.subscribers.models import (
+    IdentityDocument,
+    LegalHold,
+    ReviewCase,
+    Subscriber,
+    Verification,
+    VerificationCheck,
+)
+from apps.subscribers.realname import names
 from apps.subscribers.states import CheckOutcome, Standing, VerificationStatus
 
 # KEY SHARE is what a foreign key takes: any number of orders at once, but no change of the fingerprint. The person
@@ -20,7 +28,7 @@ _HOLDER = """
 WITH person AS MATERIALIZED (SELECT id FROM subscribers_subscriber WHERE id = %s FOR KEY SHARE)
 SELECT document.id, document.fingerprint
 FROM person JOIN subscribers_identitydocument AS document ON document.subscriber_id = person.id
-ORDER BY document.id DESC LIMIT 1 FOR KEY SHARE OF document
+ORDER BY document.id FOR KEY SHARE OF document
 """
 
 
@@ -76,7 +84,11 @@ def get_verification_state(*, subscriber_id: int, now: datetime) -> Verification
         VerificationStatus.EXPIRED: Standing.EXPIRED,
         VerificationStatus.PASSED: Standing.PASSED_FRESH if _is_fresh(counting, now) else Standing.EXPIRED,
     }[VerificationStatus(counting.status)]
-    code = _decisive_code(counting.pk) if standing in (Standing.FAILED, Standing.REVIEW) else ""
+    _, code = (
+        get_decisive_check(verification_id=counting.pk)
+        if standing in (Standing.FAILED, Standing.REVIEW)
+        else ("", "")
+    )
     return VerificationState(standing, counting.pk, counting.uid, code)
 
 
@@ -85,18 +97,54 @@ def get_subscriber_id_of_verification(*, verification_uid: str) -> int | None:
     return Verification.objects.filter(uid=verification_uid).values_list("subscriber_id", flat=True).first()
 
 
-def get_holder_fingerprint(*, subscriber_id: int) -> bytes:
-    """The fingerprint of the subscriber's latest document: what the five-cards limit counts.
+def get_holder_fingerprints(*, subscriber_id: int) -> list[bytes]:
+    """The fingerprints of the subscriber's documents, the first one ever shown first: what the five-cards limit counts.
 
-    It stays this one until the caller's transaction ends: a rotation of its key, which moves document and holder slots
+    They stay these until the caller's transaction ends: a rotation of their key, which moves documents and holder slots
     together, waits.
 
     :raises IdentityDocument.DoesNotExist: for an id that is no subscriber's (each has a document).
     """
-    rows = IdentityDocument.objects.raw(_HOLDER, [subscriber_id])
-    for row in rows:
-        return bytes(row.fingerprint)
-    raise IdentityDocument.DoesNotExist
+    rows = [bytes(row.fingerprint) for row in IdentityDocument.objects.raw(_HOLDER, [subscriber_id])]
+    if not rows:
+        raise IdentityDocument.DoesNotExist
+    return rows
+
+
+def find_person(*, operator_id: int, fingerprints: Collection[bytes], name: str = "") -> int | None:
+    """The subscriber of this operator with that document and, when one is given, that name; None for everybody else."""
+    found = (
+        IdentityDocument.objects.filter(operator_id=operator_id, fingerprint__in=list(fingerprints))
+        .select_related("subscriber")
+        .first()
+    )
+    if found is None or found.subscriber.erased_at is not None:
+        return None
+    if name and not names.same(found.subscriber.open_name(), name):
+        return None
+    return found.subscriber_id
+
+
+def was_verified_by(*, subscriber_id: int, requested_by: str, since: datetime) -> bool:
+    """Whether the person's latest verification has passed since then, and that caller had asked for it."""
+    latest = Verification.objects.filter(subscriber_id=subscriber_id).order_by("-id").first()
+    return (
+        latest is not None
+        and latest.status == VerificationStatus.PASSED
+        and latest.requested_by == requested_by
+        and latest.decided_at is not None
+        and latest.decided_at >= since
+    )
+
+
+def has_passed_since(*, subscriber_id: int, since: datetime) -> bool:
+    """Whether a verification that was asked for after that moment has passed, and none after it has failed."""
+    latest = Verification.objects.filter(subscriber_id=subscriber_id, created_at__gt=since).order_by("-id")
+    decided = latest.exclude(status=VerificationStatus.PENDING).first()
+    return decided is not None and decided.status in (
+        VerificationStatus.PASSED,
+        VerificationStatus.EXPIRED,
+    )
 
 
 def list_erasable(*, operator_id: int, before: datetime) -> QuerySet[Subscriber]:
@@ -127,17 +175,18 @@ def _is_fresh(verification: Verification, now: datetime) -> bool:
     )
 
 
-def _decisive_code(verification_id: int) -> str:
+def get_decisive_check(*, verification_id: int) -> tuple[str, str]:
+    """Name and code of the first check that did not pass; both empty when all did."""
     row = (
         VerificationCheck.objects.filter(
             ~Q(outcome=CheckOutcome.PASS),
             verification_id=verification_id,
         )
         .order_by("position")
-        .values_list("code", flat=True)
+        .values_list("name", "code")
         .first()
     )
-    return row or ""
+    return row or ("", "")
 
 
 def _with_parts(subscribers: QuerySet[Subscriber]) -> QuerySet[Subscriber]:
@@ -155,6 +204,38 @@ def _with_checks(verifications: QuerySet[Verification]) -> QuerySet[Verification
     )
 
 
-def count_reviews(*, actor: Actor) -> int:
-    """How many verifications wait for a person, as far as the actor may see them."""
-    return Verification.objects.visible_to(actor).filter(status=VerificationStatus.REVIEW).count()
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many review cases wait for a person, and since when the oldest does."""
+
+    count: int
+    oldest_at: datetime | None
+
+
+def get_waiting_cases(*, actor: Actor) -> Waiting:
+    """As far as the actor may see them; from a partial index."""
+    found = ReviewCase.objects.visible_to(actor).open().aggregate(count=Count("id"), oldest=Min("opened_at"))
+    return Waiting(found["count"], found["oldest"])
+
+
+def get_case(*, actor: Actor, uid: str) -> ReviewCase:
+    """With its verification and subscriber. :raises NotFound: unknown or another operator's."""
+    return get_by_uid(
+        ReviewCase.objects.visible_to(actor).select_related("verification__subscriber", "operator"), uid
+    )
+
+
+def get_case_for_update(*, actor: Actor, uid: str) -> ReviewCase:
+    """The same, the case locked. :raises NotFound: unknown or another operator's."""
+    rows = ReviewCase.objects.visible_to(actor).select_related("verification__subscriber", "operator")
+    return get_by_uid(rows.select_for_update(of=("self",)), uid)
+
+
+def get_open_case(*, verification_id: int) -> ReviewCase | None:
+    """What people are asked about the verification now."""
+    return ReviewCase.objects.open().filter(verification_id=verification_id).first()
+
+
+def get_override_of(*, verification_id: int) -> ReviewCase | None:
+    """The confirmed proposal that the verification was started by."""
+    return ReviewCase.objects.filter(rerun_id=verification_id).first()

@@ -38,6 +38,22 @@ class CheckOutcome(models.TextChoices):
     UNAVAILABLE = "UNAVAILABLE"
 
 
+class CaseKind(models.TextChoices):
+    """Why people are asked: a check is in doubt, or somebody wants to overrule one that failed."""
+
+    DOUBT = "DOUBT", "a check is in doubt"
+    OVERRIDE = "OVERRIDE", "a failed check is to be overruled"
+
+
+class CaseStatus(models.TextChoices):
+    """DROPPED is nobody's decision: what it was about is gone or has been overtaken."""
+
+    OPEN = "OPEN"
+    ACCEPTED = "ACCEPTED"
+    REFUSED = "REFUSED"
+    DROPPED = "DROPPED"
+
+
 class Standing(models.TextChoices):
     """How a subscriber stands with the real-name rule at one moment: what an order asks before it goes on."""
 
@@ -81,3 +97,19 @@ VERIFICATION = StateMachine(
         VerificationStatus.EXPIRED: set(),
     },
 )
+
+REVIEW_CASE = StateMachine(
+    "review case",
+    {
+        CaseStatus.OPEN: {CaseStatus.ACCEPTED, CaseStatus.REFUSED, CaseStatus.DROPPED},
+        CaseStatus.ACCEPTED: set(),
+        CaseStatus.REFUSED: set(),
+        CaseStatus.DROPPED: set(),
+    },
+)
+
+# Failures that two people may overrule: a register that is behind or spells a name differently, a camera that erred.
+# What a law or a policy demands (age, validity, type, dealer), a void document and a missing answer are not among them.
+OVERRULABLE = frozenset({"name_mismatch", "document_unknown", "face_mismatch", "liveness_failed"})
+# In the place of the code of a failure that two people have overruled.
+OVERRULED = "overruled"

@@ -316,6 +316,7 @@ SPECTACULAR_SETTINGS = {
         "apps.core.api.schema.describe",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "DisputeStatus": "apps.provisioning.states.DisputeStatus",
         "DocumentType": "apps.subscribers.api.serializers.DOCUMENT_TYPES",
         "ImageKind": "apps.subscribers.api.serializers.IMAGE_KINDS",
         "JobStatus": "apps.provisioning.states.JobStatus",
@@ -415,6 +416,9 @@ UNFOLD = {
                     ("Subscribers", "group", "subscribers_subscriber"),
                     ("Documents", "badge", "subscribers_identitydocument"),
                     ("Real-name checks", "verified_user", "subscribers_verification"),
+                    ("Review queue", "rule_folder", "subscribers_reviewcase"),
+                    ("Numbers in a name", "person_search", "lines_holdercheck"),
+                    ("Disputes", "gavel", "provisioning_holderdispute"),
                 ),
             },
             {

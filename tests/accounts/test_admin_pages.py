@@ -35,11 +35,11 @@ from apps.operators.models import HostCarrier, Licence, VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.operators.states import OperatorMode, Validity
 from apps.provisioning.models import ServiceOrder
-from apps.provisioning.states import JOB, ORDER, AttemptOutcome, CallbackOutcome
+from apps.provisioning.states import DISPUTE, JOB, ORDER, AttemptOutcome, CallbackOutcome
 from apps.sims.models import SimCard
 from apps.sims.states import SIM
 from apps.subscribers.models import Subscriber
-from apps.subscribers.states import VERIFICATION, CheckOutcome
+from apps.subscribers.states import REVIEW_CASE, VERIFICATION, CheckOutcome
 from tests.factories.accounts import given_partner_app, given_user
 from tests.factories.callbacks import callback_body, send_callback
 from tests.factories.numbering import (
@@ -52,6 +52,7 @@ from tests.factories.numbering import (
 )
 from tests.factories.operators import given_dealer, given_licence, given_policy
 from tests.factories.provisioning import Seller, given_plan, given_seller
+from tests.factories.reviews import given_dispute, given_doubt, given_holder_check
 from tests.factories.sims import given_batch
 
 pytestmark = pytest.mark.django_db
@@ -85,7 +86,10 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
 
     def add() -> None:
         number, operator = next(numbers), seller.operator
-        seller.active_line()
+        line = seller.active_line()
+        given_dispute(line=line, now=now)
+        given_holder_check(person=line.subscriber, now=now)
+        given_doubt(operator=operator, now=now)
         send_callback(seller.connection, callback_body(seller.accepted_job(), now=now), now=now)
         given_range(operator=operator, now=now)
         given_reservation(operator=operator, now=now)
@@ -304,7 +308,7 @@ def test_the_trail_is_found_by_thing_person_and_action(
 def test_every_state_has_its_colour() -> None:
     words = {
         getattr(state, "name", state)
-        for machine in (JOB, LINE, NUMBER, ORDER, RANGE, RESERVATION, SIM, VERIFICATION)
+        for machine in (DISPUTE, JOB, LINE, NUMBER, ORDER, RANGE, RESERVATION, REVIEW_CASE, SIM, VERIFICATION)
         for state in machine.states
     }
     words |= set(Validity) | set(CheckOutcome) | set(OperatorMode) | {status.name for status in NumberStatus}

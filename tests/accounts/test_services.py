@@ -196,9 +196,13 @@ def test_digests() -> None:
 
 def test_rights_by_role() -> None:
     assert roles.rights_of("COMPLIANCE") == {
+        "disputes.decide",
+        "disputes.open",
+        "holders.check",
         "identity.export",
         "identity.reveal",
         "lines.suspend",
+        "lines.terminate",
         "numbering.release_early",
         "realname.review",
         "retention.hold",

@@ -41,6 +41,10 @@ SCOPES: dict[str, dict[str, str | None]] = {
     "orders": {"GET": "orders:read", "POST": "orders:write"},
     "orders/<str:uid>": {"GET": "orders:read"},
     "orders/<str:uid>/cancel": {"POST": "orders:write"},
+    "holder-checks": {"POST": "subscribers:read"},
+    "holder-checks/<str:uid>/disputes": {"POST": "subscribers:write"},
+    "holder-disputes": {"GET": "subscribers:read"},
+    "holder-disputes/<str:uid>": {"GET": "subscribers:read"},
     "lines": {"GET": "lines:read"},
     "lines/<str:uid>": {"GET": "lines:read"},
 }
@@ -61,6 +65,8 @@ PREFIXES = {
     "reservations": "res",
     "subscribers": "sub",
     "verifications": "ver",
+    "holder-checks": "hch",
+    "holder-disputes": "dsp",
     "orders": "ord",
     "lines": "lin",
 }

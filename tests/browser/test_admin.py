@@ -277,8 +277,10 @@ def test_compliance_decides_and_the_held_order_goes_on(
     page.click("a:has-text('Reviews')")
     page.locator("#result_list tbody th a").click()
     assert "HELD" in page.inner_text("section[aria-label='Orders of the subscriber']")
-    assert "face_uncertain" in page.inner_text("section[aria-label='Steps of the check']")
+    assert "Compare the pictures yourself" in page.inner_text("section[aria-label=Case]")
+    assert "face_uncertain" in page.inner_text("section[aria-label='Checks, in their order']")
 
+    officer.press("Take the case")
     page.fill(f"#buttons form:has-text('{button}') [name=reason]", REASON)
     officer.press(button)
     continue_held_orders(subject=review.uid)

@@ -8,15 +8,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.actors import actor_of_user
 from apps.accounts.states import Role
 from apps.audit.models import AuditEvent
 from apps.operators.models import VirtualOperator
-from apps.subscribers import services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
-from apps.subscribers.realname.providers.base import FaceAnswer
 from tests.factories.accounts import given_user
-from tests.factories.subscribers import answering, given_subscriber, given_verification, resident_number
+from tests.factories.subscribers import given_subscriber, given_verification, resident_number
 
 pytestmark = pytest.mark.django_db
 
@@ -30,10 +27,6 @@ MODELS = ["subscriber", "identitydocument", "verification"]
 def verification(operator: VirtualOperator, now: datetime) -> Verification:
     subscriber = given_subscriber(operator=operator, now=now, name=NAME, number=NUMBER, external_id="c-1")
     return given_verification(subscriber=subscriber, now=now)
-
-
-def _in_review(now: datetime) -> None:
-    services.run_due_verifications(clock=lambda: now, providers=answering(face=FaceAnswer.UNCERTAIN))
 
 
 def _login(role: Role, operator: VirtualOperator | None, now: datetime) -> Client:
@@ -51,10 +44,6 @@ def _pages(verification: Verification) -> list[str]:
     return [reverse(f"admin:subscribers_{model}_changelist") for model in MODELS] + [
         reverse(f"admin:subscribers_{model}_change", args=(pk,)) for model, pk in rows.items()
     ]
-
-
-def _press(verification: Verification, button: str) -> str:
-    return reverse("admin:subscribers_verification_press", args=(verification.pk, button))
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.PLATFORM])
@@ -84,8 +73,8 @@ def test_another_operators_people_do_not_exist(
     for page in rows:
         response = client.get(page)
         assert response.status_code in (302, 404)
-    response = client.post(_press(verification, "pass"), {"reason": REASON})
-    assert response.status_code == 404
+    override = reverse("admin:subscribers_verification_press", args=(verification.pk, "override"))
+    assert client.post(override, {"reason": REASON}).status_code == 404
 
 
 def test_platform_staff_see_all(
@@ -130,74 +119,6 @@ def test_the_search_is_for_external_ids_only(
     assert "上***" in client.get(page, {"q": "c-1"}).content.decode()
     assert "上***" not in client.get(page, {"q": "c-"}).content.decode()
     assert "上***" not in client.get(page, {"q": "上"}).content.decode()
-
-
-class TestReview:
-    @pytest.mark.parametrize(("button", "status"), [("pass", "PASSED"), ("fail", "FAILED")])
-    def test_compliance_decides_with_a_reason(
-        self, verification: Verification, operator: VirtualOperator, now: datetime, button: str, status: str
-    ) -> None:
-        _in_review(now)
-        client = _login(Role.COMPLIANCE, operator, now)
-        page = _pages(verification)[5]
-
-        assert _press(verification, button) in client.get(page).content.decode()
-        assert client.get(_press(verification, button)).status_code == 405, "never by following a link"
-        response = client.post(_press(verification, button), {"reason": REASON}, follow=True)
-
-        assert response.status_code == 200
-        assert Verification.objects.get().status == status
-        assert AuditEvent.objects.filter(reason=REASON).count() == 1
-        assert _press(verification, button) not in response.content.decode()
-
-    @pytest.mark.django_db(transaction=True)
-    def test_not_without_a_reason(
-        self, verification: Verification, operator: VirtualOperator, now: datetime
-    ) -> None:
-        _in_review(now)
-        client = _login(Role.COMPLIANCE, operator, now)
-
-        client.post(_press(verification, "pass"), {"reason": " "})
-        client.post(_press(verification, "pass"), {"reason": "ok"})
-
-        assert Verification.objects.get().status == "REVIEW"
-
-    @pytest.mark.parametrize("role", [Role.SUPPORT, Role.ENGINEER])
-    def test_not_by_others(
-        self, verification: Verification, operator: VirtualOperator, now: datetime, role: Role
-    ) -> None:
-        _in_review(now)
-        client = _login(role, operator, now)
-
-        assert _press(verification, "pass") not in client.get(_pages(verification)[5]).content.decode()
-        assert client.post(_press(verification, "pass"), {"reason": REASON}).status_code == 403
-        assert Verification.objects.get().status == "REVIEW"
-
-    @pytest.mark.django_db(transaction=True)
-    def test_only_what_is_in_review(
-        self, verification: Verification, operator: VirtualOperator, now: datetime
-    ) -> None:
-        client = _login(Role.COMPLIANCE, operator, now)
-
-        assert _press(verification, "pass") not in client.get(_pages(verification)[5]).content.decode()
-        response = client.post(_press(verification, "pass"), {"reason": REASON}, follow=True)
-
-        assert "does not wait for a decision" in response.content.decode()
-        assert Verification.objects.get().status == "PENDING"
-
-    @pytest.mark.django_db(transaction=True)
-    def test_not_by_whoever_entered_it(self, operator: VirtualOperator, now: datetime) -> None:
-        user = given_user(role=Role.OPERATOR_ADMIN, operator=operator, now=now)
-        subscriber = given_subscriber(operator=operator, now=now, actor=actor_of_user(user))
-        verification = given_verification(subscriber=subscriber, now=now)
-        _in_review(now)
-        client = Client()
-        client.force_login(user)
-
-        response = client.post(_press(verification, "pass"), {"reason": REASON}, follow=True)
-
-        assert "Somebody else must decide" in response.content.decode()
-        assert Verification.objects.get().status == "REVIEW"
 
 
 class TestReveal:

@@ -21,7 +21,7 @@ from apps.accounts.states import Role
 from apps.core import clock
 from apps.operators.models import VirtualOperator
 from apps.subscribers import services, tasks
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.models import IdentityDocument, ReviewCase, Subscriber, Verification
 from apps.subscribers.realname.providers.base import Providers
 from tests.factories.accounts import ApiClient, given_user
 from tests.factories.subscribers import fifteen_digits, registration, resident_number
@@ -176,9 +176,9 @@ def test_no_table_no_redis_key_no_log_line_and_no_error_holds_them(
     staff = Client()
     staff.force_login(given_user(role=Role.COMPLIANCE, operator=operator, now=now))
     reason = {"reason": f"compared with the card {NUMBER}"}
-    decided = staff.post(
-        reverse("admin:subscribers_verification_press", args=(verification.pk, "pass")), reason
-    )
+    case = ReviewCase.objects.get().pk
+    staff.post(reverse("admin:subscribers_reviewcase_press", args=(case, "claim")))
+    decided = staff.post(reverse("admin:subscribers_reviewcase_press", args=(case, "pass")), reason)
     revealed = staff.post(
         reverse("admin:subscribers_identitydocument_press", args=(verification.document_id, "reveal")), reason
     )

@@ -130,8 +130,8 @@ def test_killed_twenty_times_and_resumed(operator: VirtualOperator, now: datetim
     seller = given_seller(operator=operator, now=now)
     numbers = _people(operator, now, PEOPLE // 2)
     for pk in Subscriber.objects.values_list("pk", flat=True)[:10]:
-        fingerprint = selectors.get_holder_fingerprint(subscriber_id=pk)
-        lines.take_holder_slot(operator_id=operator.pk, fingerprint=fingerprint, limit=5)
+        fingerprints = selectors.get_holder_fingerprints(subscriber_id=pk)
+        lines.take_holder_slot(operator_id=operator.pk, fingerprints=fingerprints, limit=5)
     before = _names_in_use()
     chance = random.Random(20)  # noqa: S311
     kills = 0
@@ -209,7 +209,7 @@ def test_the_same_person_under_two_keys_at_once_is_one_subscriber(
     found = in_parallel(12, lambda _: given_subscriber(operator=operator, now=now, number=number).pk)
 
     assert set(found) == {known.pk}
-    assert len(selectors.get_holder_fingerprint(subscriber_id=known.pk)) == 32, "not moved yet"
+    assert len(selectors.get_holder_fingerprints(subscriber_id=known.pk)[0]) == 32, "not moved yet"
 
 
 def test_the_holder_limit_counts_over_both_keys(operator: VirtualOperator, now: datetime) -> None:
@@ -217,8 +217,8 @@ def test_the_holder_limit_counts_over_both_keys(operator: VirtualOperator, now: 
 
     def take() -> int:
         with transaction.atomic():
-            fingerprint = selectors.get_holder_fingerprint(subscriber_id=subscriber.pk)
-            return lines.take_holder_slot(operator_id=operator.pk, fingerprint=fingerprint, limit=3)
+            fingerprints = selectors.get_holder_fingerprints(subscriber_id=subscriber.pk)
+            return lines.take_holder_slot(operator_id=operator.pk, fingerprints=fingerprints, limit=3)
 
     take()
     take()
@@ -238,9 +238,9 @@ def test_an_order_that_has_read_a_fingerprint_keeps_the_rotation_from_it(
     subscriber = given_subscriber(operator=operator, now=now)
     _promoted(now)
     with transaction.atomic():
-        fingerprint = selectors.get_holder_fingerprint(subscriber_id=subscriber.pk)
+        fingerprints = selectors.get_holder_fingerprints(subscriber_id=subscriber.pk)
         [moved] = in_parallel(1, lambda _: lines.reindex_holders(after=0, limit=10).moved)
-        lines.take_holder_slot(operator_id=operator.pk, fingerprint=fingerprint, limit=5)
+        lines.take_holder_slot(operator_id=operator.pk, fingerprints=fingerprints, limit=5)
     assert moved == 0
 
     assert lines.reindex_holders(after=0, limit=10).moved == 1

@@ -147,14 +147,14 @@ def test_a_list_costs_the_same_whatever_its_length(
     assert {row.latest_verification[0].status for row in rows} == {"PENDING"}  # type: ignore[attr-defined]
 
 
-def test_the_holders_fingerprint(operator: VirtualOperator, now: datetime) -> None:
+def test_the_holders_fingerprints(operator: VirtualOperator, now: datetime) -> None:
     subscriber = given_subscriber(operator=operator, now=now)
 
-    assert selectors.get_holder_fingerprint(subscriber_id=subscriber.pk) == bytes(
-        IdentityDocument.objects.get().fingerprint
-    )
+    assert selectors.get_holder_fingerprints(subscriber_id=subscriber.pk) == [
+        bytes(IdentityDocument.objects.get().fingerprint)
+    ]
     with pytest.raises(IdentityDocument.DoesNotExist):
-        selectors.get_holder_fingerprint(subscriber_id=0)
+        selectors.get_holder_fingerprints(subscriber_id=0)
 
 
 def test_whose_verification_it_is(operator: VirtualOperator, now: datetime) -> None:

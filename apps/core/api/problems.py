@@ -28,6 +28,7 @@ STATUS_OF: tuple[tuple[type[DomainError], int], ...] = (
     (errors.Conflict, 409),
     (errors.RuleViolation, 422),
     (errors.Forbidden, 403),
+    (errors.RateLimited, 429),
     (errors.Busy, 503),
     (errors.UpstreamFailure, 502),
 )
@@ -137,7 +138,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     if isinstance(exc, DomainError):
         body = _from_domain_error(exc, request_id)
         if exc.retryable:
-            headers["Retry-After"] = "1"
+            headers["Retry-After"] = str(exc.fields.get("retry_after", 1))
     elif isinstance(exc, exceptions.ValidationError):
         body = _from_validation_error(exc, request_id)
     elif isinstance(exc, exceptions.APIException):

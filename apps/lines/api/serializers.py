@@ -7,11 +7,14 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.api.formats import money, timestamp
-from apps.core.api.serializers import MoneySerializer
-from apps.lines.models import Line, Plan, SuspensionReason
+from apps.core.api.serializers import MoneySerializer, StrictSerializer
+from apps.lines.models import HolderCheck, Line, Plan, SuspensionReason
 from apps.lines.selectors import Fittings
-from apps.lines.states import LineStatus, SuspensionCause, SuspensionKind
+from apps.lines.services.holder_checks import Question
+from apps.lines.states import HolderCheckStatus, LineStatus, SuspensionCause, SuspensionKind
 from apps.numbering.numbers import to_e164
+from apps.subscribers.realname import names
+from apps.subscribers.realname.documents import DocumentType
 
 KINDS = [kind.lower() for kind in SuspensionKind.values]
 CAUSES = [cause.lower() for cause in SuspensionCause.values]
@@ -62,6 +65,57 @@ class LineSerializer(serializers.Serializer[Any]):
 class LineListSerializer(serializers.Serializer[Any]):
     items = LineSerializer(many=True)
     next = serializers.CharField(allow_null=True)
+
+
+class HeldDocumentSerializer(StrictSerializer):
+    type = serializers.ChoiceField(choices=[member.value for member in DocumentType])
+    number = serializers.CharField(max_length=40, help_text="As printed.")
+    issuing_country = serializers.RegexField(
+        r"^[A-Z]{3}$", required=False, help_text="ISO 3166 alpha-3; a passport must name it."
+    )
+
+
+class HolderCheckRequestSerializer(StrictSerializer):
+    document = HeldDocumentSerializer()
+    name = serializers.CharField(
+        max_length=names.MAX_CHARACTERS, required=False, help_text="When it is given it has to be theirs."
+    )
+
+
+class ToldNumberSerializer(serializers.Serializer[Any]):
+    item = serializers.IntegerField(help_text="What a dispute names it by.")
+    number = serializers.CharField(help_text="Its last four digits.")
+
+
+class HolderCheckSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    status = serializers.ChoiceField(
+        choices=HolderCheckStatus.choices,
+        help_text="NOT_VERIFIED: your app has not just had such a person verified, whether we know them or not.",
+    )
+    count = serializers.IntegerField(allow_null=True, help_text="null unless ANSWERED.")
+    numbers = ToldNumberSerializer(many=True)
+    created_at = serializers.DateTimeField()
+
+
+def question(data: dict[str, Any]) -> Question:
+    paper = data["document"]
+    return Question(
+        document_type=DocumentType(paper["type"]),
+        document_number=paper["number"],
+        issuing_country=paper.get("issuing_country", ""),
+        name=data.get("name", ""),
+    )
+
+
+def show_holder_check(check: HolderCheck, told: list[str]) -> dict[str, Any]:
+    return {
+        "id": check.uid,
+        "status": check.status,
+        "count": len(told) if check.status == HolderCheckStatus.ANSWERED else None,
+        "numbers": [{"item": item, "number": number} for item, number in enumerate(told, start=1)],
+        "created_at": timestamp(check.created_at),
+    }
 
 
 def show_plan(plan: Plan) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from apps.lines.api import views
 
 urlpatterns = [
     path("plans", views.PlanListView.as_view()),
+    path("holder-checks", views.HolderChecksView.as_view()),
     path("lines", views.LineListView.as_view()),
     path("lines/<str:uid>", views.LineView.as_view()),
 ]

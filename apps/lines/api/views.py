@@ -1,7 +1,8 @@
-"""GET /plans, /lines, /lines/{id}."""
+"""GET /plans, /lines, /lines/{id}; POST /holder-checks."""
 
 from __future__ import annotations
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,15 +10,20 @@ from rest_framework.response import Response
 from apps.accounts.api.partner import PartnerView
 from apps.core.api import etag, params
 from apps.core.api.pagination import page
-from apps.lines import selectors
+from apps.lines import selectors, services
 from apps.lines.api.serializers import (
+    HolderCheckRequestSerializer,
+    HolderCheckSerializer,
     LineListSerializer,
     LineSerializer,
     PlanListSerializer,
+    question,
+    show_holder_check,
     show_line,
     show_plan,
 )
 from apps.lines.models import Line
+from apps.lines.services.holder_checks import Question
 from apps.lines.states import LineStatus
 
 
@@ -77,3 +83,36 @@ class LineView(PartnerView):
         params.read(request, ())
         line = selectors.get_line(actor=self.actor, uid=uid)
         return etag.respond(request, show_line(line, selectors.get_fittings(line_ids=[line.pk])[line.pk]))
+
+
+class HolderChecksView(PartnerView):
+    scopes = {"POST": "subscribers:read"}
+
+    @extend_schema(
+        operation_id="holder_checks_ask",
+        request=HolderCheckRequestSerializer,
+        responses={201: HolderCheckSerializer},
+        tags=["holder-checks"],
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Which numbers of your operator are in a person's name: how many, and their last four digits.
+
+        Ask when the person stands before you: your app has had them verified (`POST /subscribers/{id}/verifications`),
+        not longer ago than the operator's policy says (a day, when it says nothing). Otherwise the status is
+        `NOT_VERIFIED`, for people whom the operator knows and for others alike. Each question counts against a limit of
+        your app and one of the document (`rate_limited`), a repeated one too, and is written down.
+        """
+        given = HolderCheckRequestSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked = question(given.validated_data)
+        # Not in the transaction that `once` opens: it is counted whatever comes of it.
+        services.require_allowance(
+            actor=self.actor, operator_id=self.partner_app.operator_id, question=asked, now=self.now
+        )
+        return self.once(request, lambda: self._ask(asked))
+
+    def _ask(self, asked: Question) -> Response:
+        check = services.ask_for_holdings(
+            actor=self.actor, operator_id=self.partner_app.operator_id, question=asked, now=self.now
+        )
+        return Response(show_holder_check(check, selectors.list_told_numbers(check=check)), status=201)

@@ -3,13 +3,19 @@
 Everything here joins the caller's transaction and locks in the order of `core.db.LOCK_ORDER`.
 """
 
-from apps.lines.services.changes import change_number, change_plan, change_sim, transfer_line
+from apps.lines.services.changes import change_number, change_plan, change_sim, detach_line, transfer_line
 from apps.lines.services.export import export_person
+from apps.lines.services.holder_checks import ask_for_holdings, require_allowance
 from apps.lines.services.life import Blame, abandon_line, activate_line, open_line, terminate_line
 from apps.lines.services.plans import offer_plan
 from apps.lines.services.retention import erase_former_holder, erase_former_holders
 from apps.lines.services.rotation import count_slots_to_move, reindex_holders
-from apps.lines.services.slots import promise_holder_slot, release_promised_slot, take_holder_slot
+from apps.lines.services.slots import (
+    promise_holder_slot,
+    release_promised_slot,
+    take_holder_slot,
+    take_place_of,
+)
 from apps.lines.services.suspensions import By, lift_suspensions, place_suspension
 
 __all__ = [
@@ -17,10 +23,12 @@ __all__ = [
     "By",
     "abandon_line",
     "activate_line",
+    "ask_for_holdings",
     "change_number",
     "change_plan",
     "change_sim",
     "count_slots_to_move",
+    "detach_line",
     "erase_former_holder",
     "erase_former_holders",
     "export_person",
@@ -31,7 +39,9 @@ __all__ = [
     "promise_holder_slot",
     "reindex_holders",
     "release_promised_slot",
+    "require_allowance",
     "take_holder_slot",
+    "take_place_of",
     "terminate_line",
     "transfer_line",
 ]

@@ -78,11 +78,32 @@ def transfer_line(*, actor: Actor, line_id: int, subscriber_id: int, now: dateti
     HolderSlot.objects.filter(coming_line_id=line_id).update(line_id=line_id, coming_line_id=None)
     line = _lock_live(line_id)
     before = line.subscriber.uid
-    subscribers.note_handed_on(subscriber_id=line.subscriber_id, now=now)
+    # A detached line may come back to who had it.
+    if line.subscriber_id != subscriber_id:
+        subscribers.note_handed_on(subscriber_id=line.subscriber_id, now=now)
     line.pass_to(subscriber_id)
     subscribers.require_not_erased(subscriber_id=subscriber_id)
     after = Subscriber.objects.get(pk=subscriber_id).uid
     _tell(actor, line, "line.transfer", "line.transferred", "subscriber", before, after, now)
+    return line
+
+
+@operation
+def detach_line(*, actor: Actor, line_id: int, reason: str, now: datetime) -> Line:
+    """The line is not its holder's any more: their place is free, and it counts for nobody until it is transferred.
+
+    The caller sees to it that it stands still meanwhile (Cybersecurity Law art. 24: no identity, no service).
+
+    :raises InvalidTransition: the line is not live, or detached already.
+    """
+    HolderSlot.objects.filter(line_id=line_id).delete()
+    line = _lock_live(line_id)
+    if line.detached_at is not None:
+        raise InvalidTransition("The line is detached already.")
+    line.detach(now)
+    after = {"detached": True, "subscriber": line.subscriber.uid}
+    record(actor, line, "line.detach", now, before={"detached": False}, after=after, reason=reason)
+    publish(actor, line, "line.detached", now, before=line.status, after=line.status)
     return line
 
 

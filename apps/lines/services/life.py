@@ -29,11 +29,11 @@ def open_line(
     plan: Plan,
     number: PhoneNumber,
     sim: SimCard,
-    slot_id: int,
+    slot_id: int | None,
     dealer: Dealer | None,
     now: datetime,
 ) -> Line:
-    """A PENDING line that holds the number, the SIM and the holder slot, all of which the caller has just taken."""
+    """A PENDING line that holds the number, the SIM and the holder slot (None: no limit), all just taken."""
     line = Line.objects.create(
         operator_id=operator_id,
         subscriber=subscriber,
@@ -46,7 +46,8 @@ def open_line(
     subscribers.require_not_erased(subscriber_id=subscriber.pk)
     NumberAssignment.objects.create(line=line, number=number, assigned_at=now)
     SimAssignment.objects.create(line=line, sim=sim, assigned_at=now)
-    HolderSlot.objects.filter(pk=slot_id).update(line=line)
+    if slot_id is not None:
+        HolderSlot.objects.filter(pk=slot_id).update(line=line)
     _record(actor, line, "line.open", None, now)
     return line
 

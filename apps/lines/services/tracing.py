@@ -17,8 +17,8 @@ def record(
     action: str,
     now: datetime,
     *,
-    before: Mapping[str, str | None] | None,
-    after: Mapping[str, str | None],
+    before: Mapping[str, str | bool | None] | None,
+    after: Mapping[str, str | bool | None],
     reason: str = "",
 ) -> None:
     audit.record(

@@ -20,7 +20,7 @@ from apps.provisioning import selectors, services
 from apps.provisioning.admin.changes import LINE_BUTTONS, ChangeForm, change
 from apps.provisioning.models import ActivationJob, CarrierCallback, ServiceOrder
 from apps.provisioning.states import OPEN_ORDER
-from apps.subscribers.models import Verification
+from apps.subscribers.models import ReviewCase, Verification
 
 
 def cancel(*, actor: Actor, row: ServiceOrder, reason: str, now: datetime) -> str:
@@ -85,6 +85,10 @@ def orders_of_line(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
     return _orders(selectors.list_orders(actor=actor, line_uid=row.uid))
 
 
+def orders_of_case(*, actor: Actor, row: ReviewCase) -> Iterator[tuple[object, ...]]:
+    return orders_of_check(actor=actor, row=row.verification)
+
+
 def orders_of_check(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]:
     return _orders(selectors.list_orders(actor=actor).with_person().filter(person=row.subscriber_id))  # type: ignore[attr-defined]
 
@@ -95,6 +99,10 @@ add_panel(Line, Panel("Orders", _COLUMNS, orders_of_line, "Nothing has been orde
 add_panel(
     Verification,
     Panel("Orders of the subscriber", _COLUMNS, orders_of_check, "Nobody has ordered anything."),
+)
+add_panel(
+    ReviewCase,
+    Panel("Orders of the subscriber", _COLUMNS, orders_of_case, "Nobody has ordered anything."),
 )
 
 

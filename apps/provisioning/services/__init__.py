@@ -3,6 +3,16 @@
 from apps.provisioning.errors import CallbackRefused
 from apps.provisioning.services.callbacks import apply_next_callback, receive_callback
 from apps.provisioning.services.cancelling import cancel_order
+from apps.provisioning.services.disputes import (
+    demand_proof,
+    detach_disputed_line,
+    dispute_told_number,
+    open_dispute,
+    settle_verified,
+    suspend_disputed_line,
+    terminate_disputed_line,
+    withdraw_dispute,
+)
 from apps.provisioning.services.drain import drain
 from apps.provisioning.services.jobs import claim_due_jobs, expire_leases, record_outcome
 from apps.provisioning.services.order_types.activate import NumberWish, place_activation_order
@@ -15,6 +25,7 @@ from apps.provisioning.services.order_types.suspension import (
 )
 from apps.provisioning.services.order_types.terminate import place_termination_order
 from apps.provisioning.services.order_types.transfer import place_transfer_order
+from apps.provisioning.services.reverification import demand_reverification
 from apps.provisioning.services.staff import retry_job
 from apps.provisioning.services.waiting import (
     continue_held_orders,
@@ -30,9 +41,14 @@ __all__ = [
     "cancel_order",
     "claim_due_jobs",
     "continue_held_orders",
+    "demand_proof",
+    "demand_reverification",
+    "detach_disputed_line",
+    "dispute_told_number",
     "drain",
     "end_held_orders",
     "expire_leases",
+    "open_dispute",
     "place_activation_order",
     "place_number_change_order",
     "place_plan_change_order",
@@ -44,5 +60,9 @@ __all__ = [
     "receive_callback",
     "record_outcome",
     "retry_job",
+    "settle_verified",
     "start_scheduled_orders",
+    "suspend_disputed_line",
+    "terminate_disputed_line",
+    "withdraw_dispute",
 ]

@@ -1,6 +1,7 @@
 """What can be done with subscribers: one function per use case."""
 
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
+from apps.subscribers.services.cases import claim_case, look_at_case, release_case
 from apps.subscribers.services.consents import ConsentInput, record_consent, withdraw_consent
 from apps.subscribers.services.export import export_subscriber
 from apps.subscribers.services.images import (
@@ -12,6 +13,7 @@ from apps.subscribers.services.images import (
     reveal_images,
     store_image_file,
 )
+from apps.subscribers.services.overrides import decide_override, propose_override
 from apps.subscribers.services.register import register_individual
 from apps.subscribers.services.retention import (
     erase_subscriber,
@@ -42,8 +44,10 @@ __all__ = [
     "HolderIdentity",
     "StoredFile",
     "add_image",
+    "claim_case",
     "claim_due_verifications",
     "count_people_to_move",
+    "decide_override",
     "decide_review",
     "discard_image_file",
     "erase_subscriber",
@@ -51,14 +55,17 @@ __all__ = [
     "export_subscriber",
     "lift_legal_holds",
     "lock_for_erasure",
+    "look_at_case",
     "note_handed_on",
     "open_identity_for_carrier",
     "open_image",
     "place_legal_hold",
+    "propose_override",
     "record_consent",
     "record_verification",
     "register_individual",
     "reindex_documents",
+    "release_case",
     "remove_erased_files",
     "request_verification",
     "require_not_erased",

@@ -60,6 +60,7 @@ class ShownImage:
 
     kind: ImageKind
     jpeg: bytes = field(repr=False)
+    created_at: datetime
 
 
 @outside_transaction
@@ -148,7 +149,7 @@ def reveal_images(*, actor: Actor, subscriber_uid: str, reason: str, now: dateti
         except (SealBroken, FileNotFoundError):
             logger.error("image does not open", extra={"image": row.uid})
             continue
-        shown.append(ShownImage(ImageKind(row.kind), jpeg))
+        shown.append(ShownImage(ImageKind(row.kind), jpeg, row.created_at))
     return shown
 
 

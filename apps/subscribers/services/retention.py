@@ -20,6 +20,7 @@ from apps.core.errors import InvalidTransition
 from apps.core.public_ids import get_by_uid
 from apps.subscribers import errors
 from apps.subscribers.models import IdentityDocument, IdentityImage, LegalHold, Subscriber, Verification
+from apps.subscribers.services import cases
 from apps.subscribers.services.reasons import checked_reason
 from apps.subscribers.services.verify import note_decision
 from apps.subscribers.states import VerificationStatus
@@ -155,6 +156,7 @@ def _end_verifications(actor: Actor, subscriber: Subscriber, now: datetime) -> N
         elif before == VerificationStatus.PASSED:
             verification.expire()
         verification.forget_evidence()
+    cases.drop_cases(subscriber_id=subscriber.pk, now=now)
 
 
 def _note_hold(

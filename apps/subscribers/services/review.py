@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from apps.core.actor import Actor, ActorKind
+from apps.core.actor import Actor
 from apps.core.db import operation
-from apps.core.errors import Forbidden, InvalidTransition
+from apps.core.errors import InvalidTransition
 from apps.core.public_ids import get_by_uid
 from apps.operators import policies
 from apps.operators.policies import PolicyKey
-from apps.subscribers import errors
+from apps.subscribers import errors, selectors
 from apps.subscribers.models import Verification
+from apps.subscribers.services.cases import require_not_anothers, require_reviewer, require_stranger
 from apps.subscribers.services.reasons import checked_reason
 from apps.subscribers.services.verify import fresh_until, note_decision
-from apps.subscribers.states import VerificationStatus
-
-REVIEW = "realname.review"
+from apps.subscribers.states import CheckOutcome, VerificationStatus
 
 
 @operation
@@ -25,22 +24,27 @@ def decide_review(
 ) -> Verification:
     """A staff member lets a verification in REVIEW pass or fail, with a reason that goes into the audit.
 
+    Its case in the queue is closed; orders that were HELD for it hear of it and go on, or end.
+
     :raises Forbidden: not staff, or without the right `realname.review`.
     :raises ReviewNeedsSecondPerson: the actor registered the subscriber or asked for the verification.
+    :raises ReviewClaimed: somebody else has taken the case. :raises OverrideNeeded: to pass, though a check has failed.
     :raises ReasonMissing: no reason. :raises NotFound: unknown or another operator's.
     :raises InvalidTransition: it is not in REVIEW (any more).
     """
-    actor.require(REVIEW)
-    if actor.kind is not ActorKind.STAFF:
-        raise Forbidden("Only a person can decide a review.")
+    require_reviewer(actor)
     written = checked_reason(reason)
     rows = Verification.objects.visible_to(actor).select_related("subscriber", "document")
     verification = get_by_uid(rows.select_for_update(of=("self",), no_key=True), verification_uid)
-    if f"{actor.kind}:{actor.id}" in (verification.requested_by, verification.subscriber.entered_by):
-        raise errors.ReviewNeedsSecondPerson
+    case = selectors.get_open_case(verification_id=verification.pk)
+    require_stranger(actor, verification, case)
+    if case is not None:
+        require_not_anothers(actor, case, now)
     if verification.status != VerificationStatus.REVIEW:
         raise InvalidTransition("This verification does not wait for a decision.")
     if passed:
+        if verification.checks.filter(outcome=CheckOutcome.FAIL).exists():
+            raise errors.OverrideNeeded
         days = policies.get(
             operator_id=verification.operator_id, key=PolicyKey.VERIFICATION_FRESH_DAYS, now=now
         )

@@ -48,7 +48,7 @@ def reseal_people(*, table: str, after: int, limit: int) -> Batch:
 def reindex_documents(*, after: int, limit: int) -> tuple[Batch, list[Reindexed]]:
     """The next documents under the current index key, and what changed, for the caller's half of the transaction.
 
-    Documents that an order has in its hands are left: see `selectors.get_holder_fingerprint`.
+    Documents that an order has in its hands are left: see `selectors.get_holder_fingerprints`.
     """
     rows = list(
         IdentityDocument.objects.filter(_not_indexed(), pk__gt=after)

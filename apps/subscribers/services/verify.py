@@ -32,8 +32,9 @@ from apps.subscribers.realname import checks, text
 from apps.subscribers.realname.checks import Finding, Rules, Subject
 from apps.subscribers.realname.providers import http
 from apps.subscribers.realname.providers.base import Providers
+from apps.subscribers.services import cases
 from apps.subscribers.services.register import require_register
-from apps.subscribers.states import Channel, CheckOutcome, VerificationStatus
+from apps.subscribers.states import CaseStatus, Channel, CheckOutcome, VerificationStatus
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def claim_due_verifications(
     """
     rows = list(
         Verification.objects.due(now=now)
-        .select_related("subscriber", "document", "dealer")
+        .select_related("subscriber", "document", "dealer", "override")
         .select_for_update(skip_locked=True, of=("self",), no_key=True)
         .order_by("next_attempt_at", "id")[:limit]
     )
@@ -267,9 +268,13 @@ def note_decision(
 ) -> None:
     """The trace of a step that a verification has just taken; call it in the same transaction.
 
+    What comes into REVIEW gets a case in the queue, what leaves it has its case closed.
     An audit row for each step, and `verification.completed` once: of a pass or a fail. In REVIEW nothing is completed.
     """
     status = VerificationStatus(verification.status)
+    if before == VerificationStatus.REVIEW:
+        closed = CaseStatus.ACCEPTED if status == VerificationStatus.PASSED else CaseStatus.REFUSED
+        cases.close_doubt(actor=actor, verification=verification, status=closed, now=now)
     audit.record(
         actor=actor,
         action=_ACTIONS[status],
@@ -282,6 +287,7 @@ def note_decision(
         now=now,
     )
     if status == VerificationStatus.REVIEW:
+        cases.open_doubt(verification=verification, now=now)
         return
     events.publish(
         type="verification.completed",
@@ -392,7 +398,14 @@ def _subject(verification: Verification, rules: Rules, now: datetime) -> Subject
         dealer_may_act=None if dealer is None else dealer.validity(now=now) is Validity.VALID,
         today=china_date(now),
         rules=rules,
+        overruled=_overruled(verification),
     )
+
+
+def _overruled(verification: Verification) -> tuple[str, str] | None:
+    """The failure that two people have overruled for this verification."""
+    case = getattr(verification, "override", None)
+    return None if case is None else (case.check_name, case.check_code)
 
 
 def _run_checks(

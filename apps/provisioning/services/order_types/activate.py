@@ -13,9 +13,7 @@ from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
 from apps.numbering import services as numbering
 from apps.numbering.services import NumberCriteria
-from apps.operators import policies
 from apps.operators import selectors as operators
-from apps.operators.policies import PolicyKey
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import hold, require_not_failed, require_right, start, write_down
 from apps.provisioning.services.order_types.papers import require_covered, require_papers
@@ -74,11 +72,7 @@ def place_activation_order(
     verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
     require_not_failed(verification.standing)
 
-    slot_id = lines.take_holder_slot(
-        operator_id=operator_id,
-        fingerprint=subscribers.get_holder_fingerprint(subscriber_id=person.pk),
-        limit=policies.get(operator_id=operator_id, key=PolicyKey.HOLDER_LIMIT, now=now),
-    )
+    slot_id = lines.take_place_of(actor=actor, person=person, now=now)
     number = numbering.take_number(
         actor=actor,
         operator_id=operator_id,

@@ -9,7 +9,7 @@ from apps.core.db import operation
 from apps.core.errors import Forbidden
 from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
-from apps.lines.errors import SuspensionAlreadyPlaced
+from apps.lines.errors import LineDetached, SuspensionAlreadyPlaced
 from apps.lines.services import By
 from apps.lines.states import (
     GRAVE,
@@ -90,10 +90,13 @@ def place_resumption_order(
     :raises LineNotActive: it is pending or terminated. :raises LineHasOpenOrder: another order for it is open.
     :raises SuspensionNotFound: nothing stands there for this cause.
     :raises SuspensionNotYours: something does, but somebody else placed it. :raises CarrierNotConnected:
+    :raises LineDetached: it is nobody's, and may not run before somebody has registered for it.
     """
     _require(actor, reason)
     found = line_selectors.get_line(actor=actor, uid=line)
     locked = lock_free(found.pk, LIVE_LINE)
+    if locked.detached_at is not None and reason is SuspensionCause.REVERIFICATION:
+        raise LineDetached
     left = line_selectors.get_kind_without(
         line_id=locked.pk, cause=reason, partner=actor.id if actor.kind is ActorKind.PARTNER else None
     )

@@ -10,9 +10,8 @@ from apps.core.errors import NotFound
 from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
 from apps.lines.errors import HolderUnchanged
-from apps.lines.states import LineStatus
-from apps.operators import policies
-from apps.operators.policies import PolicyKey
+from apps.lines.models import Line
+from apps.lines.states import LIVE_LINE, LineStatus
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import (
     cancel_scheduled,
@@ -30,7 +29,16 @@ from apps.provisioning.states import OrderType
 from apps.subscribers import selectors as subscribers
 from apps.subscribers.states import Standing
 
-_STATES = (LineStatus.ACTIVE,)
+
+def _states_of(line: Line) -> tuple[LineStatus, ...]:
+    """A detached line stands still until its user has registered for it, which is this order."""
+    return LIVE_LINE if line.detached_at else (LineStatus.ACTIVE,)
+
+
+def _require_another_holder(line: Line, person_id: int) -> None:
+    """:raises HolderUnchanged: it is theirs; of a detached one they may say again that it is."""
+    if person_id == line.subscriber_id and line.detached_at is None:
+        raise HolderUnchanged
 
 
 @operation
@@ -42,7 +50,8 @@ def place_transfer_order(
     HELD while the new holder's check is undecided.
 
     :raises NotFound: no such line or subscriber of this operator. :raises Forbidden: staff without orders.place.
-    :raises LineNotActive: it is not running. :raises LineHasOpenOrder: :raises HolderUnchanged:
+    :raises LineNotActive: it is not running (a detached one needs not).
+    :raises LineHasOpenOrder: :raises HolderUnchanged:
     :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today.
     :raises IdentityNotVerified, IdentityExpired: the new holder's last check failed, or is too old.
     :raises HolderLimitReached: all places of the new holder are filled. :raises CarrierNotConnected:
@@ -52,22 +61,17 @@ def place_transfer_order(
     person = subscribers.get_subscriber(actor=actor, uid=subscriber)
     if person.operator_id != found.operator_id:
         raise NotFound
-    require_free(found, _STATES)
-    if person.pk == found.subscriber_id:
-        raise HolderUnchanged
+    require_free(found, _states_of(found))
+    _require_another_holder(found, person.pk)
     require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
     verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
     require_not_failed(verification.standing)
-    slot_id = lines.take_holder_slot(
-        operator_id=found.operator_id,
-        fingerprint=subscribers.get_holder_fingerprint(subscriber_id=person.pk),
-        limit=policies.get(operator_id=found.operator_id, key=PolicyKey.HOLDER_LIMIT, now=now),
-    )
-    locked = lock_free(found.pk, _STATES)
+    slot_id = lines.take_place_of(actor=actor, person=person, now=now)
+    locked = lock_free(found.pk, _states_of(found))
     # Since we looked it may have become theirs.
-    if person.pk == locked.subscriber_id:
-        raise HolderUnchanged
-    lines.promise_holder_slot(actor=actor, slot_id=slot_id, line_id=locked.pk)
+    _require_another_holder(locked, person.pk)
+    if slot_id is not None:
+        lines.promise_holder_slot(actor=actor, slot_id=slot_id, line_id=locked.pk)
     order = write_down(
         actor=actor,
         line=locked,

@@ -13,10 +13,10 @@ from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, m
 from apps.core.actor import Actor
 from apps.subscribers import services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.services.cases import REVIEW
 from apps.subscribers.services.retention import HOLD
 from apps.subscribers.services.reveal import REVEAL
-from apps.subscribers.services.review import REVIEW
-from apps.subscribers.states import VerificationStatus
+from apps.subscribers.states import OVERRULABLE, VerificationStatus
 
 
 def checks_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
@@ -191,18 +191,27 @@ class IdentityDocumentAdmin(PersonAdmin):
         return str(row.valid_until or "long-term")
 
 
-def _in_review(row: Verification) -> bool:
-    return row.status == VerificationStatus.REVIEW
+def cases_of(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]:
+    for case in row.cases.order_by("-id"):
+        yield (
+            link(model="subscribers_reviewcase", key=case.pk, text=case.uid),
+            case.get_kind_display(),
+            badge(case.status),
+            moment(case.opened_at),
+            case.decided_by_label or case.claimed_by_label or "-",
+            moment(case.decided_at),
+        )
 
 
-def _pass(*, actor: Actor, row: Verification, reason: str, now: datetime) -> str:
-    services.decide_review(actor=actor, verification_uid=row.uid, passed=True, reason=reason, now=now)
-    return "The check has passed; orders that waited for it go on."
+def _can_be_overruled(row: Verification) -> bool:
+    return row.status == VerificationStatus.FAILED and any(
+        step.code in OVERRULABLE for step in row.checks.all()
+    )
 
 
-def _fail(*, actor: Actor, row: Verification, reason: str, now: datetime) -> str:
-    services.decide_review(actor=actor, verification_uid=row.uid, passed=False, reason=reason, now=now)
-    return "The check has failed; orders that waited for it end."
+def _propose(*, actor: Actor, row: Verification, reason: str, now: datetime) -> str:
+    services.propose_override(actor=actor, verification_uid=row.uid, reason=reason, now=now)
+    return "Proposed: a second person finds it in the review queue."
 
 
 @admin.register(Verification)
@@ -214,7 +223,7 @@ class VerificationAdmin(PersonAdmin):
     search_help_text = "A whole id of a check"
     shortcuts = (
         ("All", ""),
-        ("To decide", "status__exact=REVIEW"),
+        ("In review", "status__exact=REVIEW"),
         ("Pending", "status__exact=PENDING"),
         ("Passed", "status__exact=PASSED"),
         ("Failed", "status__exact=FAILED"),
@@ -238,26 +247,23 @@ class VerificationAdmin(PersonAdmin):
             steps_of,
             "The check has not run yet.",
         ),
+        Panel(
+            "Reviews",
+            ("Case", "Why", "Status", "Opened", "By", "Decided"),
+            cases_of,
+            "No person was asked about it.",
+        ),
     )
     trail = "verification"
     buttons = (
         Button(
-            "pass",
-            "Let it pass",
+            "override",
+            "Propose to overrule",
             right=REVIEW,
-            call=_pass,
-            shown=_in_review,
+            call=_propose,
+            shown=_can_be_overruled,
             asks_reason=True,
-            hint="This check is in doubt and waits for a second person: not whoever entered the subscriber.",
-        ),
-        Button(
-            "fail",
-            "Let it fail",
-            right=REVIEW,
-            call=_fail,
-            shown=_in_review,
-            asks_reason=True,
-            dangerous=True,
+            hint="A check has failed. A second person confirms or refuses; all other checks still have to pass.",
         ),
     )
 
