@@ -31,7 +31,7 @@ from unfold.views import ChangeList
 
 from apps.accounts.actors import staff_actor
 from apps.accounts.admin_display import BoundedPaginator, Panel, badge, change, moment, short_id, whole_id
-from apps.accounts.admin_forms import ServiceForm
+from apps.accounts.admin_forms import ServiceForm, sentence
 from apps.accounts.roles import may_see
 from apps.audit import selectors as audit
 from apps.core import clock
@@ -351,18 +351,18 @@ class TenantAdmin(ModelAdmin):
         try:
             outcome = button.call(actor=self.actor_of(request), row=row, reason=reason, now=clock.now())
         except DomainError as error:
-            messages.error(request, _sentence(error))
+            messages.error(request, sentence(error))
             return self._to_page_of(row)
         return self._answer(request, row, outcome)
 
     def _ask(self, request: HttpRequest, row: Model, button: Button, ask: type[ServiceForm]) -> HttpResponse:
-        form = ask(request.POST or None, actor=self.actor_of(request), row=row)
+        form = ask(request.POST or None, request.FILES or None, actor=self.actor_of(request), row=row)
         if request.method == "POST" and form.is_valid():
             fields = {"reason": "", **form.cleaned_data}
             try:
                 outcome = button.call(actor=self.actor_of(request), row=row, now=clock.now(), **fields)
             except DomainError as error:
-                form.add_error(None, _sentence(error))
+                form.refuse(error)
             else:
                 return self._answer(request, row, outcome)
         return self._page(
@@ -387,7 +387,7 @@ class TenantAdmin(ModelAdmin):
                     actor=self.actor_of(request), now=clock.now(), **form.cleaned_data
                 )
             except DomainError as error:
-                form.add_error(None, _sentence(error))
+                form.refuse(error)
             else:
                 return self._answer(request, row, outcome)
         return self._page(
@@ -440,8 +440,3 @@ def _page_of(model: type[Model]) -> TenantAdmin:
     if not isinstance(page, TenantAdmin):
         raise TypeError(f"{page} has neither panels nor buttons")
     return page
-
-
-def _sentence(error: DomainError) -> str:
-    details = "; ".join(f"{each.pointer.strip('/')}: {each.detail}" for each in error.errors)
-    return f"{error.detail} ({details})" if details else error.detail

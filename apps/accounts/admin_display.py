@@ -64,6 +64,7 @@ TARGETS = {
     "holder_dispute": "provisioning_holderdispute",
     "host_carrier": "operators_hostcarrier",
     "identity_document": "subscribers_identitydocument",
+    "representative": "subscribers_representative",
     "job": "provisioning_activationjob",
     "licence": "operators_licence",
     "line": "lines_line",

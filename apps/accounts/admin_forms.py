@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from django import forms
+from django.forms.boundfield import BoundField
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminEmailInputWidget,
@@ -18,6 +20,7 @@ from unfold.widgets import (
 )
 
 from apps.core.actor import Actor
+from apps.core.errors import DomainError
 from apps.operators import selectors as operators
 
 _LOOKS: dict[type[forms.Widget], type[forms.Widget]] = {
@@ -39,6 +42,11 @@ class ServiceForm(forms.Form):
     `row` is what it is about, when it is asked for by a row's button.
     """
 
+    # Headings over groups of fields; those under no heading come first.
+    SECTIONS: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
+    # Which field a pointer of the service's errors speaks of.
+    POINTERS: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self, *args: Any, actor: Actor, row: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.actor, self.row = actor, row
@@ -53,8 +61,29 @@ class ServiceForm(forms.Form):
         for field in self.fields.values():
             _dress(field)
 
+    def sections(self) -> Iterator[tuple[str, list[BoundField]]]:
+        named = {name for _, names in self.SECTIONS for name in names}
+        if first := [self[name] for name in self.fields if name not in named]:
+            yield "", first
+        for title, names in self.SECTIONS:
+            yield title, [self[name] for name in names]
+
+    def refuse(self, error: DomainError) -> None:
+        """Shows what the service has against it: beside the fields it speaks of, as far as they are in the form."""
+        for each in error.errors:
+            if each.pointer in self.POINTERS:
+                self.add_error(self.POINTERS[each.pointer], each.detail)
+        known = bool(error.errors) and all(each.pointer in self.POINTERS for each in error.errors)
+        self.add_error(None, error.detail if known else sentence(error))
+
     def prepare(self) -> None:
         """Where a form sets choices and initial values that depend on `self.actor` and `self.row`."""
+
+
+def sentence(error: DomainError) -> str:
+    """A refusal in one line."""
+    details = "; ".join(f"{each.pointer.strip('/')}: {each.detail}" for each in error.errors)
+    return f"{error.detail} ({details})" if details else error.detail
 
 
 class DayField(forms.DateField):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -19,7 +19,7 @@ from apps.core.actor import Actor
 from apps.lines import selectors, services
 from apps.lines.models import HolderCheck, Line, Plan
 from apps.lines.services.holder_checks import CHECK, Question
-from apps.lines.states import HolderCheckStatus
+from apps.lines.states import HolderCheckStatus, LineStatus
 from apps.numbering.models import PhoneNumber
 from apps.numbering.numbers import MalformedNumber, parse_e164, to_e164
 from apps.operators import selectors as operators
@@ -53,6 +53,36 @@ def suspensions_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
             moment(reason.lifted_at) if reason.lifted_at else "in force",
             reason.note or "-",
         )
+
+
+def users_of(*, actor: Actor, row: Line) -> Iterator[tuple[object, ...]]:
+    for used in row.user_assignments.select_related("user").order_by("-id"):
+        page = link(model="subscribers_subscriber", key=used.user_id, text=used.user.name_masked)
+        yield page, moment(used.assigned_at), moment(used.released_at) if used.released_at else "now"
+
+
+def uses_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
+    for used in selectors.list_uses(actor=actor, subscriber_uid=row.uid):
+        holder = used.line.subscriber
+        yield (
+            link(model="lines_line", key=used.line_id, text=used.line.uid),
+            link(model="subscribers_subscriber", key=holder.pk, text=holder.name_masked),
+            moment(used.assigned_at),
+            moment(used.released_at) if used.released_at else "now",
+        )
+
+
+class UserForm(ServiceForm):
+    POINTERS: ClassVar[Mapping[str, str]] = {"/actual_user": "actual_user"}
+
+    actual_user = forms.CharField(
+        max_length=64, help_text="The whole id of a verified person, who will use this line from now on."
+    )
+
+
+def change_user(*, actor: Actor, row: Line, reason: str, now: datetime, actual_user: str) -> str:
+    services.change_actual_user(actor=actor, line=row.uid, actual_user=actual_user, now=now)
+    return "The line has this user now."
 
 
 def _lines(lines: QuerySet[Line]) -> Iterator[tuple[object, ...]]:
@@ -107,6 +137,15 @@ def _export(*, actor: Actor, row: Subscriber, reason: str, now: datetime) -> Sho
     return Shown("Everything about one person", json.dumps(person, ensure_ascii=False, indent=2))
 
 
+add_panel(
+    Subscriber,
+    Panel(
+        "Lines of organizations that they use",
+        ("Line", "Holder", "From", "Until"),
+        uses_of_subscriber,
+        "They use no line of an organization.",
+    ),
+)
 add_panel(Subscriber, Panel("Lines", _COLUMNS, lines_of_subscriber, "This subscriber has no line."))
 add_buttons(
     Subscriber,
@@ -164,8 +203,24 @@ class LineAdmin(TenantAdmin):
             suspensions_of,
             "It has never been suspended.",
         ),
+        Panel(
+            "Actual users over time",
+            ("Person", "From", "Until"),
+            users_of,
+            "Its holder uses it, or nobody has said who does.",
+        ),
         Panel("Numbers over time", ("Number", "From", "Until"), numbers_of, "It never had a number."),
         Panel("SIM cards over time", ("ICCID", "From", "Until"), cards_of, "It never had a SIM card."),
+    )
+    buttons = (
+        Button(
+            "actual-user",
+            "Change actual user",
+            right="orders.place",
+            call=change_user,
+            shown=lambda line: line.subscriber.is_organization and line.status != LineStatus.TERMINATED,
+            form=UserForm,
+        ),
     )
     trail = "line"
 

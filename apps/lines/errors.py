@@ -10,6 +10,20 @@ class HolderLimitReached(Conflict):
     detail = "This holder already has as many lines as the policy allows."
 
 
+class ActualUserMissing(RuleViolation):
+    """Policy `lines.actual_user_required`: of a line of an organization it is known who uses it."""
+
+    code = "actual_user_missing"
+    detail = "Say who is going to use this line of an organization."
+
+
+class ActualUserNotAccepted(RuleViolation):
+    """Only a line of an organization has an actual user, who is a person; others are used by their holder."""
+
+    code = "actual_user_not_accepted"
+    detail = "Only a line of an organization has an actual user, and that is a person."
+
+
 class PlanNotAvailable(RuleViolation):
     code = "plan_not_available"
     detail = "There is no such plan to order."

@@ -259,26 +259,49 @@ class SimAssignment(Assignment):
         return f"{self.sim_id} at {self.line_id}"
 
 
+class UserAssignment(Assignment):
+    """Who used which line of an organization when: a person, verified like a holder."""
+
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="user_assignments")
+    user = models.ForeignKey("subscribers.Subscriber", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["line"], condition=Q(released_at=None), name="one_actual_user_per_line"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.line_id}"
+
+
 class HolderSlot(models.Model):
     """One of the places a person may fill at one operator; the row exists while it is filled.
 
     Unique (operator, fingerprint, slot): two orders at once can never both take the last place. `coming_line` is the
-    line that is being transferred to the person and still fills its old holder's place.
+    line that is being transferred to the person and still fills its old holder's place. Who uses a line of an
+    organization fills a place too (`as_user`), so one line may fill two: its holder's and its user's.
     """
 
     operator = models.ForeignKey("operators.VirtualOperator", on_delete=models.PROTECT)
     fingerprint = models.BinaryField(max_length=36)
     slot = models.PositiveSmallIntegerField()
-    line = models.OneToOneField(Line, on_delete=models.PROTECT, null=True, related_name="holder_slot")
-    coming_line = models.OneToOneField(
-        Line, on_delete=models.PROTECT, null=True, related_name="coming_holder_slot"
+    line = models.ForeignKey(
+        Line, on_delete=models.PROTECT, null=True, db_index=False, related_name="holder_slots"
     )
+    coming_line = models.ForeignKey(
+        Line, on_delete=models.PROTECT, null=True, db_index=False, related_name="coming_holder_slots"
+    )
+    as_user = models.BooleanField(default=False, db_default=False)
 
     objects = TenantQuerySet["HolderSlot"].as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["operator", "fingerprint", "slot"], name="holder_slot_unique"),
+            models.UniqueConstraint(fields=["line", "as_user"], name="holder_slot_of_line"),
+            models.UniqueConstraint(fields=["coming_line", "as_user"], name="holder_slot_of_coming_line"),
             models.CheckConstraint(condition=Q(slot__gte=1), name="holder_slot_from_one"),
             models.CheckConstraint(
                 condition=Q(line=None) | Q(coming_line=None), name="holder_slot_for_one_line"

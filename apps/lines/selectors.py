@@ -12,7 +12,15 @@ from apps.core.actor import Actor, ActorKind
 from apps.core.masking import last_four
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.errors import PlanNotAvailable, SuspensionNotFound, SuspensionNotYours
-from apps.lines.models import HolderCheck, Line, NumberAssignment, Plan, SimAssignment, SuspensionReason
+from apps.lines.models import (
+    HolderCheck,
+    Line,
+    NumberAssignment,
+    Plan,
+    SimAssignment,
+    SuspensionReason,
+    UserAssignment,
+)
 from apps.lines.states import SuspensionCause, SuspensionKind, SuspensionOwner, strongest
 
 
@@ -61,15 +69,19 @@ def has_changed_hands(*, number: int, since: datetime) -> bool:
 def list_lines(
     *, actor: Actor, status: str | None = None, subscriber_uid: str | None = None
 ) -> QuerySet[Line]:
-    """Lines the actor may see, with plan, carrier, subscriber and why they stand still (`in_force`).
+    """Lines the actor may see, with plan, carrier, subscriber, why they stand still (`in_force`) and `used_by`.
 
     None for a malformed subscriber id.
     """
     suspensions = SuspensionReason.objects.in_force().order_by("id")
+    users = UserAssignment.objects.filter(released_at=None).select_related("user")
     lines = (
         Line.objects.visible_to(actor)
         .select_related("plan", "host_carrier", "subscriber")
-        .prefetch_related(Prefetch("suspensions", suspensions, to_attr="in_force"))
+        .prefetch_related(
+            Prefetch("suspensions", suspensions, to_attr="in_force"),
+            Prefetch("user_assignments", users, to_attr="used_by"),
+        )
     )
     if status:
         lines = lines.filter(status=status)
@@ -79,6 +91,12 @@ def list_lines(
         except MalformedId:
             lines = lines.none()
     return lines
+
+
+def list_uses(*, actor: Actor, subscriber_uid: str) -> QuerySet[UserAssignment]:
+    """Lines of organizations that the person uses or used, the last first; those the actor may see."""
+    uses = UserAssignment.objects.filter(line__in=Line.objects.visible_to(actor))
+    return uses.filter(user__uid=subscriber_uid).select_related("line__subscriber").order_by("-id")
 
 
 def get_line(*, actor: Actor, uid: str) -> Line:

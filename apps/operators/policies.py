@@ -20,7 +20,9 @@ from apps.operators.models import Policy
 
 class PolicyKey(StrEnum):
     HOLDER_LIMIT = "holder.limit"
-    ORGANIZATIONS_LIMITED = "holder.organizations_limited"
+    ORGANIZATIONS_EXEMPT = "holder.organizations_exempt"
+    ACTUAL_USERS_COUNTED = "holder.actual_users_counted"
+    ACTUAL_USER_REQUIRED = "lines.actual_user_required"
     HOLDER_CHECK_VERIFIED_MINUTES = "holder.check_verified_minutes"
     HOLDER_CHECKS_PER_HOUR = "holder.checks_per_hour"
     HOLDER_CHECKS_PER_DOCUMENT = "holder.checks_per_document"
@@ -33,6 +35,10 @@ class PolicyKey(StrEnum):
     LEASE_WARNING_DAYS = "numbering.lease_warning_days"
     RETENTION_YEARS = "subscribers.retention_years"
     MINIMUM_AGE = "realname.minimum_age"
+    MINIMUM_AGE_WITH_GUARDIAN = "realname.minimum_age_with_guardian"
+    REPRESENTATIVE_AGE = "realname.representative_age"
+    PROXY_CHANNELS = "realname.proxy_channels"
+    AUTHORISATION_LETTER_REQUIRED = "realname.authorisation_letter_required"
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
     VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
     REVIEW_CLAIM_MINUTES = "realname.review_claim_minutes"
@@ -59,6 +65,8 @@ NumberKey = Literal[
     PolicyKey.LEASE_WARNING_DAYS,
     PolicyKey.RETENTION_YEARS,
     PolicyKey.MINIMUM_AGE,
+    PolicyKey.MINIMUM_AGE_WITH_GUARDIAN,
+    PolicyKey.REPRESENTATIVE_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
     PolicyKey.REVIEW_CLAIM_MINUTES,
@@ -68,9 +76,14 @@ NumberKey = Literal[
     PolicyKey.JOB_PATIENCE_HOURS,
 ]
 FlagKey = Literal[
-    PolicyKey.CONSENT_REQUIRED, PolicyKey.FACE_EVIDENCE_REQUIRED, PolicyKey.ORGANIZATIONS_LIMITED
+    PolicyKey.ORGANIZATIONS_EXEMPT,
+    PolicyKey.ACTUAL_USERS_COUNTED,
+    PolicyKey.ACTUAL_USER_REQUIRED,
+    PolicyKey.AUTHORISATION_LETTER_REQUIRED,
+    PolicyKey.CONSENT_REQUIRED,
+    PolicyKey.FACE_EVIDENCE_REQUIRED,
 ]
-CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES]
+CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.PROXY_CHANNELS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +109,14 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """One or more distinct codes."""
+    """Distinct codes: one or more, unless accepting nothing at all is a rule somebody may want."""
+
+    may_be_empty: bool = False
 
     def read(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)) or not all(isinstance(code, str) and code for code in value):
             raise PolicyInvalid("Expected a list of codes.")
-        if not value:
+        if not value and not self.may_be_empty:
             raise PolicyInvalid("An empty list would accept nothing.")
         if len(set(value)) != len(value):
             raise PolicyInvalid("A code stands in the list twice.")
@@ -111,8 +126,6 @@ class Codes:
 REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     # Live lines per identity document and enterprise, nationwide.
     PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
-    # Whether the limit holds for companies too.
-    PolicyKey.ORGANIZATIONS_LIMITED: Flag(),
     # How long ago a partner app may have had the person verified who asks for their numbers.
     PolicyKey.HOLDER_CHECK_VERIFIED_MINUTES: WholeNumber(5, 60 * 24 * 30),
     # By one app or member of staff.
@@ -121,6 +134,11 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.HOLDER_CHECKS_PER_DOCUMENT: WholeNumber(1, 1000),
     # From "this number is not mine" to a decision.
     PolicyKey.DISPUTE_DAYS: WholeNumber(1, 90),
+    # Of organizations: whether their own lines are not counted; of people who use such lines: whether those are.
+    PolicyKey.ORGANIZATIONS_EXEMPT: Flag(),
+    PolicyKey.ACTUAL_USERS_COUNTED: Flag(),
+    # A line of an organization is opened only when it is said who uses it.
+    PolicyKey.ACTUAL_USER_REQUIRED: Flag(),
     # A month at least, whatever somebody types: the next holder must not get the last one's calls and codes.
     PolicyKey.QUARANTINE_DAYS: WholeNumber(30, 3650),
     PolicyKey.RESERVATION_TTL_SECONDS: WholeNumber(60, 30 * 86400),
@@ -133,7 +151,14 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.LEASE_WARNING_DAYS: WholeNumber(1, 365),
     # After termination of the last line.
     PolicyKey.RETENTION_YEARS: WholeNumber(2, 30),
+    # Who may register alone, and who with a guardian; whoever is younger not at all.
     PolicyKey.MINIMUM_AGE: WholeNumber(0, 30),
+    PolicyKey.MINIMUM_AGE_WITH_GUARDIAN: WholeNumber(0, 30),
+    # Of guardians, proxies, and people who answer for an organization.
+    PolicyKey.REPRESENTATIVE_AGE: WholeNumber(0, 30),
+    # Where somebody may come in the holder's place; nowhere when empty.
+    PolicyKey.PROXY_CHANNELS: Codes(may_be_empty=True),
+    PolicyKey.AUTHORISATION_LETTER_REQUIRED: Flag(),
     PolicyKey.VERIFICATION_FRESH_DAYS: WholeNumber(1, 3650),
     # How long a verification waits for checks that nobody answers.
     PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),

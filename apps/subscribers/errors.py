@@ -31,6 +31,62 @@ class SubscriberUnderAge(RuleViolation):
     detail = "The person is too young to register alone."
 
 
+class RepresentativeUnderAge(RuleViolation):
+    """Guardian, proxy or responsible person is younger than the policy `realname.representative_age`."""
+
+    code = "representative_under_age"
+    detail = "Whoever stands for somebody else must be of age."
+
+
+class RepresentativeIsHolder(RuleViolation):
+    """Nobody is their own guardian or proxy."""
+
+    code = "representative_is_holder"
+    detail = "Holder and representative are the same person."
+
+
+class RepresentativeMissing(RuleViolation):
+    """An organization whose responsible person is no longer known must name one first."""
+
+    code = "representative_missing"
+    detail = "Nobody stands for this subscriber."
+
+
+class GuardianNeeded(Conflict):
+    """Too young to be without a guardian: name another one instead."""
+
+    code = "guardian_needed"
+    detail = "The person is too young to be without a guardian."
+
+
+class ProxyNotAccepted(RuleViolation):
+    """Policy `realname.proxy_channels` takes none here, or somebody else stands for the subscriber already."""
+
+    code = "proxy_not_accepted"
+    detail = "No proxy is accepted here."
+
+
+class RoleNotAccepted(RuleViolation):
+    """A person has a guardian, an organization a responsible person."""
+
+    code = "role_not_accepted"
+    detail = "Nobody can stand for this subscriber in this role."
+
+
+class AuthorisationLetterInvalid(RuleViolation):
+    """Not a picture of an authorisation letter that this operator has; whose else it may be is not told."""
+
+    code = "authorisation_letter_invalid"
+    detail = "This is not the id of an uploaded authorisation letter."
+
+
+class AuthorisationLetterMissing(RuleViolation):
+    """Policy `realname.authorisation_letter_required`, of organizations."""
+
+    code = "authorisation_letter_missing"
+    detail = "The organization's authorisation letter has not been uploaded."
+
+
 class NameInvalid(RuleViolation):
     code = "name_invalid"
     detail = "This cannot be the name on an identity document."

@@ -12,15 +12,25 @@ from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, Query
 from apps.core.actor import Actor
 from apps.core.public_ids import get_by_uid
 from apps.subscribers.models import (
+    Consent,
     IdentityDocument,
+    IdentityImage,
     LegalHold,
+    Representative,
     ReviewCase,
     Subscriber,
     Verification,
     VerificationCheck,
 )
 from apps.subscribers.realname import names
-from apps.subscribers.states import CheckOutcome, Standing, VerificationStatus
+from apps.subscribers.states import (
+    CheckOutcome,
+    ConsentPurpose,
+    ImageKind,
+    RepresentativeRole,
+    Standing,
+    VerificationStatus,
+)
 
 # KEY SHARE is what a foreign key takes: any number of orders at once, but no change of the fingerprint. The person
 # comes before the document, as for whoever erases both.
@@ -33,7 +43,7 @@ ORDER BY document.id FOR KEY SHARE OF document
 
 
 def get_subscriber(*, actor: Actor, uid: str) -> Subscriber:
-    """With its documents and latest verification loaded. :raises NotFound: unknown or another operator's."""
+    """With its documents, latest verification and the like loaded. :raises NotFound: unknown or another operator's."""
     return get_by_uid(_with_parts(Subscriber.objects.visible_to(actor)), uid)
 
 
@@ -48,6 +58,15 @@ def list_subscribers(
     if external_id is not None:
         found = found.filter(external_id=external_id)
     return found
+
+
+def list_consents(
+    *, actor: Actor, subscriber_uid: str, purpose: ConsentPurpose | None = None
+) -> QuerySet[Consent]:
+    """Those of one person, withdrawn ones too. :raises NotFound: unknown or another operator's."""
+    subscriber = get_by_uid(Subscriber.objects.visible_to(actor), subscriber_uid)
+    consents = Consent.objects.visible_to(actor).filter(subscriber=subscriber).select_related("given_by")
+    return consents if purpose is None else consents.filter(purpose=purpose)
 
 
 def get_verification(*, actor: Actor, uid: str) -> Verification:
@@ -191,15 +210,21 @@ def get_decisive_check(*, verification_id: int) -> tuple[str, str]:
 
 def _with_parts(subscribers: QuerySet[Subscriber]) -> QuerySet[Subscriber]:
     latest = Verification.objects.order_by("subscriber_id", "-id").distinct("subscriber_id")
+    standing = Representative.objects.filter(ended_at=None).exclude(role=RepresentativeRole.PROXY)
+    letters = IdentityImage.objects.filter(
+        kind=ImageKind.AUTHORISATION_LETTER, key_sealed__isnull=False
+    ).order_by("-id")
     parts: list[Prefetch[Any]] = [
         Prefetch("documents", IdentityDocument.objects.order_by("id")),
         Prefetch("verifications", latest, to_attr="latest_verification"),
+        Prefetch("representatives", standing, to_attr="standing_for_it"),
+        Prefetch("images", letters, to_attr="known_letters"),
     ]
     return subscribers.prefetch_related(*parts)
 
 
 def _with_checks(verifications: QuerySet[Verification]) -> QuerySet[Verification]:
-    return verifications.select_related("subscriber", "dealer").prefetch_related(
+    return verifications.select_related("subscriber", "dealer", "representative").prefetch_related(
         Prefetch("checks", VerificationCheck.objects.order_by("position"))
     )
 

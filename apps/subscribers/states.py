@@ -8,10 +8,18 @@ from apps.core.states import StateMachine
 
 
 class SubscriberKind(models.TextChoices):
-    """ORGANIZATION is known to the model; nobody can register one yet (its document types are not accepted)."""
+    """A person, or a company or other unit with a unified social credit code."""
 
     INDIVIDUAL = "INDIVIDUAL"
     ORGANIZATION = "ORGANIZATION"
+
+
+class RepresentativeRole(models.TextChoices):
+    """For whom somebody stands: a minor, a person who does not come, an organization (Order 25 arts. 6 and 7)."""
+
+    GUARDIAN = "GUARDIAN"
+    PROXY = "PROXY"
+    RESPONSIBLE = "RESPONSIBLE"
 
 
 class Channel(models.TextChoices):
@@ -71,7 +79,7 @@ class ImageKind(models.TextChoices):
     DOCUMENT_FRONT = "DOCUMENT_FRONT"
     DOCUMENT_BACK = "DOCUMENT_BACK"
     PERSON = "PERSON"
-    AUTHORISATION = "AUTHORISATION"
+    AUTHORISATION_LETTER = "AUTHORISATION_LETTER"
 
 
 class ConsentPurpose(models.TextChoices):

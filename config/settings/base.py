@@ -415,6 +415,7 @@ UNFOLD = {
                 "items": _pages(
                     ("Subscribers", "group", "subscribers_subscriber"),
                     ("Documents", "badge", "subscribers_identitydocument"),
+                    ("Guardians, proxies", "supervisor_account", "subscribers_representative"),
                     ("Real-name checks", "verified_user", "subscribers_verification"),
                     ("Review queue", "rule_folder", "subscribers_reviewcase"),
                     ("Numbers in a name", "person_search", "lines_holdercheck"),

@@ -54,6 +54,7 @@ from tests.factories.operators import given_dealer, given_licence, given_policy
 from tests.factories.provisioning import Seller, given_plan, given_seller
 from tests.factories.reviews import given_dispute, given_doubt, given_holder_check
 from tests.factories.sims import given_batch
+from tests.factories.subscribers import given_organization
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +102,7 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
         given_plan(operator=operator, carrier=seller.carrier, now=now, code=f"PLAN-{number}")
         given_licence(operator=operator, now=now)
         given_dealer(operator=operator, now=now)
+        given_organization(operator=operator, now=now)
         given_partner_app(operator=operator, now=now)
         given_user(role=Role.SUPPORT, operator=operator, now=now)
         given_policy(

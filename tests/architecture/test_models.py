@@ -55,6 +55,7 @@ SHARED = {
     "core.SealingKey": "keys of the platform",
     "lines.NumberAssignment": "reached by its line",
     "lines.SimAssignment": "reached by its line",
+    "lines.UserAssignment": "reached by its line",
     "numbering.BulkRow": "reached by its run",
     "numbering.GradedTail": "reached by its rule",
     "operators.AccessCode": "facts of the country",

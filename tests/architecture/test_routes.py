@@ -36,6 +36,10 @@ SCOPES: dict[str, dict[str, str | None]] = {
     "subscribers": {"GET": "subscribers:read", "POST": "subscribers:write"},
     "subscribers/<str:subscriber_id>": {"GET": "subscribers:read"},
     "subscribers/<str:subscriber_id>/documents": {"POST": "subscribers:write"},
+    "subscribers/<str:subscriber_id>/representatives": {"POST": "subscribers:write"},
+    "subscribers/<str:subscriber_id>/guardian": {"DELETE": "subscribers:write"},
+    "subscribers/<str:subscriber_id>/consents": {"GET": "subscribers:read", "POST": "subscribers:write"},
+    "subscribers/<str:subscriber_id>/consents/<str:purpose>": {"DELETE": "subscribers:write"},
     "subscribers/<str:subscriber_id>/verifications": {"POST": "subscribers:write"},
     "verifications/<str:verification_id>": {"GET": "subscribers:read"},
     "orders": {"GET": "orders:read", "POST": "orders:write"},
@@ -47,6 +51,7 @@ SCOPES: dict[str, dict[str, str | None]] = {
     "holder-disputes/<str:uid>": {"GET": "subscribers:read"},
     "lines": {"GET": "lines:read"},
     "lines/<str:uid>": {"GET": "lines:read"},
+    "lines/<str:uid>/actual-user": {"POST": "orders:write"},
 }
 # Everywhere else, and who may come.
 OTHERS = {
@@ -147,6 +152,17 @@ class TestEveryCall:
         assert response["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{scope}"'
 
 
+# Bodies that would do, so that nothing else is wrong with the request.
+BODIES: dict[str, dict[str, Any]] = {
+    "verifications": {"channel": "in_store"},
+    "representatives": {
+        "role": "guardian",
+        "name": "张三丰",
+        "document": {"type": "resident_id", "number": "11010519491231002X"},
+    },
+    "consents": {"purpose": "marketing", "text_version": "v1", "channel": "in_store"},
+    "actual-user": {"actual_user": "sub_01h455vb4pex5vsknk084sn02q"},
+}
 DETAILS = [(route, method) for route, method in CALLS if "<" in route]
 
 
@@ -154,8 +170,7 @@ DETAILS = [(route, method) for route, method in CALLS if "<" in route]
 @pytest.mark.parametrize(("route", "method"), DETAILS, ids=[f"{method} {route}" for route, method in DETAILS])
 def test_unknown_and_malformed_ids_answer_the_same(route: str, method: str, api: ApiClient) -> None:
     """What belongs to another operator answers so too: that is tested with each resource."""
-    # A body that would do, so that nothing else is wrong with the request.
-    body = {"channel": "in_store"} if route.endswith("verifications") else None
+    body = BODIES.get(route.rpartition("/")[2])
     answers = []
     for uid in (None, "garbage", "ord_", "%00", "١", "0", "1" * 300, "sub_01h455vb4pex5vsknk084sn02q"):
         path = path_to(route) if uid is None else "/api/v1/" + re.sub(r"<str:\w+>", uid, route)

@@ -50,6 +50,8 @@ NAMELESS = {
     "apps.events.services.publish": "news; the audit row beside it names the actor",
     "apps.events.services.relay": "hands news on",
     "apps.lines.services.rotation.reindex_holders": "the rotation, which audits its steps",
+    "apps.lines.services.slots.take_place_of_user": "part of opening or changing a line, which names its actor",
+    "apps.lines.services.slots.take_places": "part of opening a line, which names its actor",
     "apps.lines.services.slots.take_holder_slot": "part of opening a line, which names its actor",
     "apps.numbering.services.stock.fold_ranges": "adds up what triggers counted",
     "apps.numbering.services.stock.fold_stock": "adds up what triggers counted",
@@ -62,6 +64,7 @@ NAMELESS = {
     "apps.subscribers.services.retention.lock_for_erasure": "a lock",
     "apps.subscribers.services.retention.note_handed_on": "part of a transfer, which names its actor",
     "apps.subscribers.services.rotation.reindex_documents": "the rotation, which audits its steps",
+    "apps.subscribers.services.rotation.reindex_representatives": "the rotation, which audits its steps",
     "apps.subscribers.services.rotation.reseal_people": "the rotation, which audits its steps",
     "apps.subscribers.services.verify.claim_due_verifications": "a worker's lease",
 }

@@ -20,12 +20,14 @@ from apps.subscribers.realname.providers.base import (
     Providers,
     ProviderUnavailable,
 )
+from apps.subscribers.services import PersonInput
 from apps.subscribers.states import Channel
 
 SYSTEM = Actor.system("tests")
 BORN = date(1900, 1, 1)
 # Tests that name an area code of their own stay below.
 _areas = itertools.count(200_001)
+_units = itertools.count(1)
 
 
 def resident_number(area: str = "", *, born: date = BORN, sequence: str = "000") -> str:
@@ -72,6 +74,49 @@ def given_subscriber(
         external_id=external_id,
         now=now,
     )
+    return subscriber
+
+
+def uscc(unit: str = "") -> str:
+    """A unified social credit code of nobody, with the right check character."""
+    body = f"91000000{unit or next(_units):0>9}"
+    alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+    total = sum(alphabet.index(character) * pow(3, place, 31) for place, character in enumerate(body))
+    return body + alphabet[-total % 31]
+
+
+def somebody(*, name: str = "钱七星", number: str = "", **fields: Any) -> PersonInput:
+    """A person of age who stands for somebody else; `fields` are the document's."""
+    return PersonInput(name=name, document=document(number, **fields))
+
+
+def given_organization(
+    *,
+    operator: VirtualOperator,
+    now: datetime,
+    actor: Actor = SYSTEM,
+    name: str = "某某（测试）有限公司",
+    code: str = "",
+    responsible: PersonInput | None = None,
+    **fields: Any,
+) -> Subscriber:
+    subscriber, _ = services.register_organization(
+        actor=actor,
+        operator_id=operator.pk,
+        name=name,
+        document=DocumentInput(type=DocumentType.USCC, number=code or uscc()),
+        responsible_person=responsible or somebody(),
+        now=now,
+        **fields,
+    )
+    return subscriber
+
+
+def given_verified_organization(*, operator: VirtualOperator, now: datetime, **fields: Any) -> Subscriber:
+    """A registered organization whose verification has just passed; without a letter, which policy must not ask."""
+    subscriber = given_organization(operator=operator, now=now, **fields)
+    given_verification(subscriber=subscriber, now=now)
+    services.run_due_verifications(clock=lambda: now, providers=answering())
     return subscriber
 
 

@@ -15,7 +15,7 @@ from apps.operators.models import Policy, VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers.models import IdentityDocument, Subscriber
 from tests.factories.operators import given_policy
-from tests.factories.provisioning import SYSTEM, Seller, given_seller
+from tests.factories.provisioning import Seller, given_seller
 from tests.refusals import refused
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,8 @@ def seller(operator: VirtualOperator, now: datetime) -> Seller:
 
 
 def _take(person: Subscriber, now: datetime) -> int | None:
-    return lines.take_place_of(actor=SYSTEM, person=person, now=now)
+    places = lines.take_places(operator_id=person.operator_id, holder=person, user=None, now=now)
+    return places.holder
 
 
 def _another_document(person: Subscriber, now: datetime) -> IdentityDocument:
@@ -90,7 +91,7 @@ def test_companies_are_exempt_unless_policy_says_otherwise(seller: Seller, now: 
     seller.done(seller.ask("transfer", line, subscriber=company.uid))
     assert HolderSlot.objects.count() == 0, "the person's place is free, the company needs none"
 
-    given_policy(key=PolicyKey.ORGANIZATIONS_LIMITED, value=True, now=now, operator=seller.operator)
+    given_policy(key=PolicyKey.ORGANIZATIONS_EXEMPT, value=False, now=now, operator=seller.operator)
     company.refresh_from_db()
     assert _take(company, now) is not None
     _take(company, now)

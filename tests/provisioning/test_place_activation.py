@@ -44,7 +44,7 @@ def test_takes_slot_number_and_sim_and_queues_one_job(seller: Seller) -> None:
     number = line.number_assignments.get().number
     assert (number.status, number.range_id) == (NumberStatus.IN_USE, seller.range.pk)
     assert line.sim_assignments.get().sim.status == "RESERVED"
-    assert line.holder_slot.slot == 1
+    assert line.holder_slots.get().slot == 1
     job = order.jobs.get()
     assert (job.status, job.attempts, job.operation) == (JobStatus.QUEUED, 0, "ACTIVATE")
     assert job.reference == job.uid

@@ -74,6 +74,9 @@ class TestRegistering:
                 "valid_until": "2040-01-01",
                 "issuing_country": "CHN",
             },
+            "guardian": None,
+            "responsible_person": None,
+            "authorisation_letter": None,
             "verification": None,
         }
         assert subscriber.entered_by.startswith("PARTNER:app_")
@@ -260,8 +263,8 @@ BAD: list[tuple[Any, int, str, list[tuple[str, str]]]] = [
             "responsible_person": {"name": "张三丰", "document": {"type": "resident_id", "number": "1"}},
         },
         422,
-        "document_type_not_accepted",
-        [("/document/type", "document_type_not_accepted")],
+        "document_invalid",
+        [("/responsible_person/document/number", "number_length")],
     ),
 ]
 

@@ -55,6 +55,7 @@ class TestRequesting:
             "subscriber": subscriber.uid,
             "channel": "in_store",
             "dealer": dealer.uid,
+            "representative": None,
             "attempts": 0,
             "decided_at": None,
             "fresh_until": None,
@@ -175,6 +176,7 @@ class TestLooking:
             {"name": "document_number", "outcome": "PASS", "code": "ok"},
             {"name": "document_validity", "outcome": "PASS", "code": "ok"},
             {"name": "minimum_age", "outcome": "PASS", "code": "ok"},
+            {"name": "representative", "outcome": "PASS", "code": "ok"},
             {"name": "authority_match", "outcome": "FAIL", "code": "name_mismatch"},
         ]
         assert response["ETag"] != pending["ETag"]

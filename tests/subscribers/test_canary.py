@@ -20,9 +20,9 @@ from apps.lines import services as lines
 from apps.operators.models import VirtualOperator
 from apps.provisioning.services import rotation
 from apps.subscribers import services
-from apps.subscribers.models import IdentityDocument, Subscriber
+from apps.subscribers.models import Representative, Subscriber
 from tests.factories.accounts import ApiClient, given_user
-from tests.factories.subscribers import SYSTEM, registration, resident_number
+from tests.factories.subscribers import SYSTEM, registration, resident_number, uscc
 from tests.subscribers import pictures
 from tests.subscribers.pictures import upload
 from tests.subscribers.test_personal_data import _everything_in_redis, _where_it_stands, logged
@@ -35,7 +35,24 @@ NAME = "慕容隼雀"
 NUMBER = resident_number("659098")
 ADDRESS = "隼雀镇隼雀里7号"
 PHONE = "17990417322"
-CANARIES = [NAME, NUMBER, NUMBER[:17], ADDRESS, PHONE, pictures.SECRET]
+# Of whoever stands for somebody, and of an organization.
+OTHER_NAME = "司徒隼鹂"
+OTHER_NUMBER = resident_number("659097")
+UNIT_NAME = "隼雀隼鹂贸易有限公司"
+UNIT_CODE = uscc("7F7F7F7F7")
+CANARIES = [
+    NAME,
+    NUMBER,
+    NUMBER[:17],
+    ADDRESS,
+    PHONE,
+    pictures.SECRET,
+    OTHER_NAME,
+    OTHER_NUMBER,
+    OTHER_NUMBER[:17],
+    UNIT_NAME,
+    UNIT_CODE,
+]
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +82,11 @@ def _search(logged: list[str], folder: Path, answers: list[str]) -> None:
 def test_nothing_holds_them_before_during_and_after(
     api: ApiClient, operator: VirtualOperator, now: datetime, logged: list[str], folder: Path
 ) -> None:
+    other: dict[str, Any] = {"name": OTHER_NAME, "document": {"type": "resident_id", "number": OTHER_NUMBER}}
     body = registration(
         name=NAME,
         number=NUMBER,
+        guardian=other,
         address=ADDRESS,
         contact_phone=PHONE,
         consents=[{"purpose": "real_name", "text_version": "v1", "channel": "in_store"}],
@@ -89,27 +108,65 @@ def test_nothing_holds_them_before_during_and_after(
         ),
     ]
     assert [answer.status_code for answer in answers] == [201, 201, 201, 422, 400, 400, 404, 400]
+    unit = {
+        "kind": "organization",
+        "name": UNIT_NAME,
+        "document": {"type": "uscc", "number": UNIT_CODE},
+        "responsible_person": other,
+    }
+    organization = api.post("/api/v1/subscribers", unit)
+    verifications = f"/api/v1/subscribers/{uid}/verifications"
+    more = [
+        organization,
+        api.post("/api/v1/subscribers", unit | {"name": f"{UNIT_NAME}分公司"}),
+        api.post(
+            "/api/v1/subscribers", unit | {"external_id": OTHER_NUMBER, "authorisation_letter": OTHER_NUMBER}
+        ),
+        api.post(
+            f"/api/v1/subscribers/{organization.json()['id']}/representatives",
+            {"role": "responsible", **other, "document": other["document"] | {"valid_until": "2040-01-01"}},
+        ),
+        api.post(f"/api/v1/subscribers/{uid}/consents", {"purpose": OTHER_NAME}),
+        api.delete(f"/api/v1/subscribers/{uid}/consents/{OTHER_NAME}"),
+        # Beside a guardian.
+        api.post(verifications, {"channel": "in_store", "proxy": other}),
+        api.post(verifications, {"channel": "in_store", "evidence": {"face_session": f"s-{OTHER_NUMBER}"}}),
+    ]
+    assert [answer.status_code for answer in more] == [201, 409, 422, 201, 400, 404, 422, 422]
+    answers += more
 
     staff = Client()
     staff.force_login(given_user(role=Role.COMPLIANCE, operator=operator, now=now))
-    subscriber = Subscriber.objects.get()
+    subscriber = Subscriber.objects.get(uid=uid)
     shown = {}
     for button in ("images", "export", "hold", "lift"):
         path = reverse("admin:subscribers_subscriber_press", args=(subscriber.pk, button))
         shown[button] = staff.post(path, {"reason": f"asked by the holder of {NUMBER}, phone {PHONE}"})
     assert NAME in shown["export"].content.decode(), "it did go through"
     assert NUMBER in shown["export"].content.decode()
-    page = staff.get(reverse("admin:subscribers_subscriber_change", args=(subscriber.pk,)))
-    seen = [answer.content.decode() for answer in (*answers, page)]
+    pages = [
+        staff.get(reverse(f"admin:subscribers_{model}_change", args=(row.pk,)))
+        for model, row in (
+            ("subscriber", subscriber),
+            ("subscriber", Subscriber.objects.get(kind="ORGANIZATION")),
+            ("representative", Representative.objects.latest("id")),
+        )
+    ]
+    assert [page.status_code for page in pages] == [200, 200, 200]
+    seen = [answer.content.decode() for answer in (*answers, *pages)]
     _search(logged, folder, seen)
 
     rotation.rotate_keys(actor=SYSTEM, clock=database_now, pause=time.sleep, tell=seen.append)
-    assert Subscriber.objects.get().open_name() == NAME
-    assert IdentityDocument.objects.get().open_number() == NUMBER
+    subscriber.refresh_from_db()
+    assert subscriber.open_name() == NAME
+    assert subscriber.documents.get().open_number() == NUMBER
+    assert {row.open_number() for row in Representative.objects.all()} == {OTHER_NUMBER}
+    assert len({bytes(row.fingerprint) for row in Representative.objects.all()}) == 1
     _search(logged, folder, seen)
 
     later = now + timedelta(days=800)
-    assert lines.erase_former_holders(actor=SYSTEM, now=later) == 1
+    assert lines.erase_former_holders(actor=SYSTEM, now=later) == 2
     assert services.remove_erased_files(actor=SYSTEM, now=later) == 2
+    assert {bytes(row.number_sealed) for row in Representative.objects.all()} == {b""}
     _search(logged, folder, seen)
     assert logged, "the log was captured"

@@ -15,7 +15,14 @@ from apps.subscribers.states import CheckOutcome
 from tests.factories.subscribers import Authority, Face, answering, resident_number
 
 TODAY = date(2026, 11, 24)
-RULES = Rules(accepted_document_types=frozenset({"resident_id"}), minimum_age=16, face_session_required=False)
+RULES = Rules(
+    accepted_document_types=frozenset({"resident_id"}),
+    minimum_age=16,
+    minimum_age_with_guardian=8,
+    representative_age=18,
+    proxy_channels=frozenset({"in_store"}),
+    face_session_required=False,
+)
 SUBJECT = Subject(
     request_id="ver_x-1",
     name="阿卜杜拉•买买提",
@@ -35,7 +42,9 @@ NAMES = [
     "document_number",
     "document_validity",
     "minimum_age",
+    "representative",
     "authority_match",
+    "representative_authority_match",
     "face_match",
 ]
 
@@ -45,7 +54,7 @@ def test_the_list_and_its_order() -> None:
 
     assert [finding.name for finding in findings] == NAMES
     assert {(finding.outcome, finding.code) for finding in findings} == {(CheckOutcome.PASS, "ok")}
-    assert [finding.provider for finding in findings] == [""] * 5 + ["authority", "face"]
+    assert [finding.provider for finding in findings] == [""] * 6 + ["authority", "", "face"]
     assert checks.verdict(findings) == CheckOutcome.PASS
 
 

@@ -34,12 +34,13 @@ def subscriber(operator: VirtualOperator, now: datetime) -> Subscriber:
 def _give(
     subscriber: Subscriber, now: datetime, version: str = "v1", purpose: ConsentPurpose = REAL_NAME
 ) -> Consent:
-    return services.record_consent(
+    row, _ = services.record_consent(
         actor=SYSTEM,
         subscriber_uid=subscriber.uid,
         consent=ConsentInput(purpose, version, Channel.IN_STORE),
         now=now,
     )
+    return row
 
 
 def test_the_same_text_again_is_the_same_consent_and_a_new_text_ends_the_old(

@@ -23,7 +23,14 @@ from apps.subscribers.services import ConsentInput
 from apps.subscribers.states import Channel, ConsentPurpose
 from tests.factories.accounts import given_user
 from tests.factories.provisioning import given_seller
-from tests.factories.subscribers import SYSTEM, given_subscriber, given_verified_subscriber, resident_number
+from tests.factories.subscribers import (
+    SYSTEM,
+    document,
+    given_subscriber,
+    given_verified_subscriber,
+    resident_number,
+    somebody,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +67,31 @@ def test_it_is_all_there(operator: VirtualOperator, now: datetime) -> None:
     assert person["lines"][0]["number"].startswith("1709")
     event = AuditEvent.objects.get(action="identity.export")
     assert (event.target_id, event.reason, event.operator_id) == (subscriber.uid, REASON, operator.pk)
+
+
+def test_of_others_only_what_is_masked_and_of_oneself_every_part(
+    operator: VirtualOperator, now: datetime
+) -> None:
+    number = resident_number()
+    guardian = given_subscriber(operator=operator, now=now, name="钱七星", number=number)
+    minor, _ = services.register_individual(
+        actor=SYSTEM,
+        operator_id=operator.pk,
+        name="张三丰",
+        document=document(),
+        guardian=somebody(name="钱七星", number=number),
+        now=now,
+    )
+    officer = _officer(operator, now)
+    of_minor, of_guardian = (
+        lines.export_person(actor=officer, subscriber_uid=person.uid, reason=REASON, now=now)
+        for person in (minor, guardian)
+    )
+    [shown] = of_minor["representatives"]
+    assert (shown["role"], shown["name"]) == ("GUARDIAN", "钱**")
+    assert number not in json.dumps(of_minor)
+    [own] = of_guardian["acts_for"]
+    assert (own["for"], own["name"], own["document"]["number"]) == (minor.uid, "钱七星", number)
 
 
 def test_refusals_leave_no_trace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,25 @@ from apps.lines.models import Line
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import errors, services
-from apps.subscribers.models import IdentityDocument, IdentityImage, LegalHold, Subscriber, Verification
+from apps.subscribers.models import (
+    IdentityDocument,
+    IdentityImage,
+    LegalHold,
+    Representative,
+    Subscriber,
+    Verification,
+)
+from apps.subscribers.states import RepresentativeRole
 from tests.factories.accounts import given_user
 from tests.factories.operators import given_policy
 from tests.factories.provisioning import Seller, given_seller
-from tests.factories.subscribers import SYSTEM, given_subscriber, given_verification, resident_number
+from tests.factories.subscribers import (
+    SYSTEM,
+    given_subscriber,
+    given_verification,
+    resident_number,
+    somebody,
+)
 from tests.races.threads import at_once
 from tests.subscribers import pictures
 
@@ -63,6 +77,13 @@ def test_what_is_left_is_a_tombstone_with_proof(
 ) -> None:
     number = resident_number()
     subscriber = given_subscriber(operator=operator, now=now, number=number, external_id="c-1")
+    guardian, _ = services.replace_representative(
+        actor=SYSTEM,
+        subscriber_uid=subscriber.uid,
+        role=RepresentativeRole.GUARDIAN,
+        person=somebody(valid_until=date(2090, 1, 1)),
+        now=now,
+    )
     image = _picture(subscriber, now)
     fingerprint = bytes(IdentityDocument.objects.get().fingerprint)
     later = now + YEARS
@@ -85,9 +106,14 @@ def test_what_is_left_is_a_tombstone_with_proof(
     assert (bytes(document.number_sealed), document.number_masked) == (b"", "***")
     assert bytes(document.fingerprint) != fingerprint
     assert erased.key_sealed is None
+    nobody = Representative.objects.get()
+    assert (bytes(nobody.name_sealed), bytes(nobody.number_sealed), nobody.valid_until) == (b"", b"", None)
+    assert (nobody.name_masked, nobody.number_masked) == ("***", "***")
+    assert bytes(nobody.fingerprint) != bytes(guardian.fingerprint)
     proof = AuditEvent.objects.get(action="subscriber.erase")
     assert proof.target_id == row.uid
     assert proof.after["images"] == [image.uid]
+    assert proof.after["representatives"] == [guardian.uid]
     assert len(proof.after["sha256"]) == 64
     # The file is noise already; then it goes, once.
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 1

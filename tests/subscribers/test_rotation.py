@@ -32,7 +32,7 @@ from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 from tests.architecture.source import ROOT
 from tests.factories.provisioning import given_seller
-from tests.factories.subscribers import SYSTEM, document, given_subscriber, resident_number
+from tests.factories.subscribers import SYSTEM, document, given_subscriber, resident_number, somebody
 from tests.threads import in_parallel
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,6 +41,7 @@ PEOPLE = 120
 KILLS = 20
 ADDRESS = "测试路1号"
 PHONE = "+8617000000000"
+GUARDIAN = resident_number()
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,7 @@ def _people(operator: VirtualOperator, now: datetime, count: int) -> dict[str, s
             document=document(number),
             address=ADDRESS,
             contact_phone=PHONE,
+            guardian=somebody(number=GUARDIAN),
             now=now,
         )
         numbers[subscriber.uid] = number
@@ -106,6 +108,11 @@ def _check_all(numbers: dict[str, str]) -> None:
         assert subscriber.open_name() == "张三丰"
         assert (subscriber.open_address(), subscriber.open_contact_phone()) == (ADDRESS, PHONE)
         assert subscriber.documents.get().open_number() == numbers[subscriber.uid]
+        guardian = subscriber.representatives.get()
+        assert (guardian.open_name(), guardian.open_number()) == ("钱七星", GUARDIAN)
+        assert bytes(guardian.fingerprint) in documents.fingerprints(
+            type=DocumentType.RESIDENT_ID, number=GUARDIAN, issuing_country="CHN"
+        )
         assert _found(numbers[subscriber.uid]) == [subscriber.pk]
 
 

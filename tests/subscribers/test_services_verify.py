@@ -256,24 +256,24 @@ class TestRecording:
     @pytest.mark.parametrize(
         ("providers", "status", "last"),
         [
-            (answering(), "PASSED", (7, "face_match", "PASS", "ok")),
+            (answering(), "PASSED", (9, "face_match", "PASS", "ok")),
             (
                 answering(AuthorityAnswer.NAME_MISMATCH),
                 "FAILED",
-                (6, "authority_match", "FAIL", "name_mismatch"),
+                (7, "authority_match", "FAIL", "name_mismatch"),
             ),
             (
                 answering(AuthorityAnswer.DOCUMENT_VOID),
                 "FAILED",
-                (6, "authority_match", "FAIL", "document_void"),
+                (7, "authority_match", "FAIL", "document_void"),
             ),
             (
                 answering(AuthorityAnswer.NOT_FOUND),
                 "FAILED",
-                (6, "authority_match", "FAIL", "document_unknown"),
+                (7, "authority_match", "FAIL", "document_unknown"),
             ),
-            (answering(face=FaceAnswer.MISMATCH), "FAILED", (7, "face_match", "FAIL", "face_mismatch")),
-            (answering(face=FaceAnswer.UNCERTAIN), "REVIEW", (7, "face_match", "REVIEW", "face_uncertain")),
+            (answering(face=FaceAnswer.MISMATCH), "FAILED", (9, "face_match", "FAIL", "face_mismatch")),
+            (answering(face=FaceAnswer.UNCERTAIN), "REVIEW", (9, "face_match", "REVIEW", "face_uncertain")),
         ],
     )
     def test_what_the_providers_say_decides(
@@ -333,12 +333,12 @@ class TestRecording:
         self, verification: Verification, now: datetime
     ) -> None:
         _run(now, answering(face="provider_unavailable"))
-        assert len(_checks(verification)) == 7
+        assert len(_checks(verification)) == 9
 
         _run(now + MINUTE, answering(AuthorityAnswer.NAME_MISMATCH))
 
         assert Verification.objects.get().status == "FAILED"
-        assert [row[1:] for row in _checks(verification)][5:] == [
+        assert [row[1:] for row in _checks(verification)][6:] == [
             ("authority_match", "FAIL", "name_mismatch")
         ]
 

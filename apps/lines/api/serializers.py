@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from apps.core.api.formats import money, timestamp
 from apps.core.api.serializers import MoneySerializer, StrictSerializer
-from apps.lines.models import HolderCheck, Line, Plan, SuspensionReason
+from apps.lines.models import HolderCheck, Line, Plan, SuspensionReason, UserAssignment
 from apps.lines.selectors import Fittings
 from apps.lines.services.holder_checks import Question
 from apps.lines.states import HolderCheckStatus, LineStatus, SuspensionCause, SuspensionKind
@@ -57,9 +57,16 @@ class LineSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(LineStatus.choices)
     suspension = SuspensionSerializer(allow_null=True)
     subscriber = serializers.CharField()
+    actual_user = serializers.CharField(
+        allow_null=True, help_text="The subscriber who uses this line of an organization."
+    )
     created_at = serializers.DateTimeField()
     activated_at = serializers.DateTimeField(allow_null=True)
     terminated_at = serializers.DateTimeField(allow_null=True)
+
+
+class ActualUserInputSerializer(StrictSerializer):
+    actual_user = serializers.CharField(max_length=64, help_text="Id of a verified person.")
 
 
 class LineListSerializer(serializers.Serializer[Any]):
@@ -146,6 +153,7 @@ def _show_suspension(line: Line) -> dict[str, Any] | None:
 
 
 def show_line(line: Line, fittings: Fittings) -> dict[str, Any]:
+    used_by: list[UserAssignment] = line.used_by  # type: ignore[attr-defined]
     return {
         "id": line.uid,
         "number": to_e164(fittings.number),
@@ -155,6 +163,7 @@ def show_line(line: Line, fittings: Fittings) -> dict[str, Any]:
         "status": line.status,
         "suspension": _show_suspension(line),
         "subscriber": line.subscriber.uid,
+        "actual_user": used_by[0].user.uid if used_by else None,
         "created_at": timestamp(line.created_at),
         "activated_at": timestamp(line.activated_at),
         "terminated_at": timestamp(line.terminated_at),

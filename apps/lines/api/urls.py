@@ -7,4 +7,5 @@ urlpatterns = [
     path("holder-checks", views.HolderChecksView.as_view()),
     path("lines", views.LineListView.as_view()),
     path("lines/<str:uid>", views.LineView.as_view()),
+    path("lines/<str:uid>/actual-user", views.LineActualUserView.as_view()),
 ]

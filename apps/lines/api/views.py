@@ -1,6 +1,8 @@
-"""GET /plans, /lines, /lines/{id}; POST /holder-checks."""
+"""GET /plans, /lines, /lines/{id}; POST /lines/{id}/actual-user, /holder-checks."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -12,6 +14,7 @@ from apps.core.api import etag, params
 from apps.core.api.pagination import page
 from apps.lines import selectors, services
 from apps.lines.api.serializers import (
+    ActualUserInputSerializer,
     HolderCheckRequestSerializer,
     HolderCheckSerializer,
     LineListSerializer,
@@ -116,3 +119,23 @@ class HolderChecksView(PartnerView):
             actor=self.actor, operator_id=self.partner_app.operator_id, question=asked, now=self.now
         )
         return Response(show_holder_check(check, selectors.list_told_numbers(check=check)), status=201)
+
+
+class LineActualUserView(PartnerView):
+    scopes = {"POST": "orders:write"}
+
+    @extend_schema(
+        operation_id="lines_change_actual_user",
+        request=ActualUserInputSerializer,
+        responses=LineSerializer,
+        tags=["lines"],
+    )
+    def post(self, request: Request, uid: str) -> HttpResponse:
+        """Somebody else uses this line of an organization; the host carrier is not asked, so it is done at once."""
+        given = ActualUserInputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.once(request, lambda: self._change(uid, given.validated_data))
+
+    def _change(self, uid: str, data: dict[str, Any]) -> Response:
+        line = services.change_actual_user(actor=self.actor, line=uid, now=self.now, **data)
+        return Response(show_line(line, selectors.get_fittings(line_ids=[line.pk])[line.pk]))

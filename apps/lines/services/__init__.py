@@ -11,19 +11,23 @@ from apps.lines.services.plans import offer_plan
 from apps.lines.services.retention import erase_former_holder, erase_former_holders
 from apps.lines.services.rotation import count_slots_to_move, reindex_holders
 from apps.lines.services.slots import (
-    promise_holder_slot,
-    release_promised_slot,
+    Places,
+    promise_places,
+    release_promised_places,
     take_holder_slot,
-    take_place_of,
+    take_places,
 )
 from apps.lines.services.suspensions import By, lift_suspensions, place_suspension
+from apps.lines.services.users import change_actual_user, find_user
 
 __all__ = [
     "Blame",
     "By",
+    "Places",
     "abandon_line",
     "activate_line",
     "ask_for_holdings",
+    "change_actual_user",
     "change_number",
     "change_plan",
     "change_sim",
@@ -32,16 +36,17 @@ __all__ = [
     "erase_former_holder",
     "erase_former_holders",
     "export_person",
+    "find_user",
     "lift_suspensions",
     "offer_plan",
     "open_line",
     "place_suspension",
-    "promise_holder_slot",
+    "promise_places",
     "reindex_holders",
-    "release_promised_slot",
+    "release_promised_places",
     "require_allowance",
     "take_holder_slot",
-    "take_place_of",
+    "take_places",
     "terminate_line",
     "transfer_line",
 ]

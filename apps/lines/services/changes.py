@@ -9,6 +9,7 @@ from apps.core.db import operation
 from apps.core.errors import InvalidTransition
 from apps.lines.models import HolderSlot, Line, NumberAssignment, Plan, SimAssignment
 from apps.lines.services.tracing import publish, record
+from apps.lines.services.users import give_to_user
 from apps.lines.states import LIVE_LINE
 from apps.numbering import services as numbering
 from apps.numbering.numbers import to_e164
@@ -69,8 +70,12 @@ def change_plan(*, actor: Actor, line_id: int, plan_id: int, now: datetime) -> L
 
 
 @operation
-def transfer_line(*, actor: Actor, line_id: int, subscriber_id: int, now: datetime) -> Line:
-    """The line is the new holder's, in the place promised to it; the old holder's place is free.
+def transfer_line(
+    *, actor: Actor, line_id: int, subscriber_id: int, user: Subscriber | None = None, now: datetime
+) -> Line:
+    """The line is the new holder's, in the places promised to it; the old holder's and its user's are free.
+
+    `user`: who is going to use it, when the new holder is an organization.
 
     :raises InvalidTransition: the line is not live.
     """
@@ -83,6 +88,7 @@ def transfer_line(*, actor: Actor, line_id: int, subscriber_id: int, now: dateti
         subscribers.note_handed_on(subscriber_id=line.subscriber_id, now=now)
     line.pass_to(subscriber_id)
     subscribers.require_not_erased(subscriber_id=subscriber_id)
+    give_to_user(line=line, user=user, now=now)
     after = Subscriber.objects.get(pk=subscriber_id).uid
     _tell(actor, line, "line.transfer", "line.transferred", "subscriber", before, after, now)
     return line

@@ -17,6 +17,8 @@ def export_person(*, actor: Actor, subscriber_uid: str, reason: str, now: dateti
     person = subscribers.export_subscriber(actor=actor, subscriber_uid=subscriber_uid, reason=reason, now=now)
     lines = list(selectors.list_lines(actor=actor, subscriber_uid=subscriber_uid).order_by("pk"))
     fittings = selectors.get_fittings(line_ids=[line.pk for line in lines])
+    uses = list(selectors.list_uses(actor=actor, subscriber_uid=subscriber_uid))
+    numbers = selectors.get_fittings(line_ids=[used.line_id for used in uses])
     person["lines"] = [
         {
             "id": line.uid,
@@ -29,5 +31,14 @@ def export_person(*, actor: Actor, subscriber_uid: str, reason: str, now: dateti
             "terminated_at": line.terminated_at.isoformat() if line.terminated_at else None,
         }
         for line in lines
+    ]
+    person["used_lines"] = [
+        {
+            "id": used.line.uid,
+            "number": str(numbers[used.line_id].number),
+            "from": used.assigned_at.isoformat(),
+            "until": used.released_at.isoformat() if used.released_at else None,
+        }
+        for used in uses
     ]
     return person

@@ -8,8 +8,18 @@ from enum import StrEnum
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.errors import InvalidTransition
-from apps.lines.models import HolderSlot, Line, NumberAssignment, Plan, SimAssignment, SuspensionReason
+from apps.lines.models import (
+    HolderSlot,
+    Line,
+    NumberAssignment,
+    Plan,
+    SimAssignment,
+    SuspensionReason,
+    UserAssignment,
+)
+from apps.lines.services.slots import Places, fill_places
 from apps.lines.services.tracing import publish, record
+from apps.lines.services.users import give_to_user
 from apps.lines.states import LineStatus
 from apps.numbering import services as numbering
 from apps.numbering.models import PhoneNumber
@@ -29,11 +39,15 @@ def open_line(
     plan: Plan,
     number: PhoneNumber,
     sim: SimCard,
-    slot_id: int | None,
+    places: Places,
+    user: Subscriber | None = None,
     dealer: Dealer | None,
     now: datetime,
 ) -> Line:
-    """A PENDING line that holds the number, the SIM and the holder slot (None: no limit), all just taken."""
+    """A PENDING line that holds the number, the SIM and the places, all of which the caller has just taken.
+
+    `user`: who is going to use a line of an organization; see `users.find_user`.
+    """
     line = Line.objects.create(
         operator_id=operator_id,
         subscriber=subscriber,
@@ -46,8 +60,9 @@ def open_line(
     subscribers.require_not_erased(subscriber_id=subscriber.pk)
     NumberAssignment.objects.create(line=line, number=number, assigned_at=now)
     SimAssignment.objects.create(line=line, sim=sim, assigned_at=now)
-    if slot_id is not None:
-        HolderSlot.objects.filter(pk=slot_id).update(line=line)
+    fill_places(actor=actor, places=places, line_id=line.pk)
+    if user is not None:
+        give_to_user(line=line, user=user, now=now)
     _record(actor, line, "line.open", None, now)
     return line
 
@@ -139,6 +154,7 @@ def _held(line_id: int) -> tuple[int, int]:
 def _release(line_id: int, now: datetime) -> None:
     NumberAssignment.objects.filter(line_id=line_id, released_at=None).update(released_at=now)
     SimAssignment.objects.filter(line_id=line_id, released_at=None).update(released_at=now)
+    UserAssignment.objects.filter(line_id=line_id, released_at=None).update(released_at=now)
 
 
 def _record(

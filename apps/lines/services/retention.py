@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.db import operation
-from apps.lines.models import Line
+from apps.lines.models import Line, UserAssignment
 from apps.operators import policies
 from apps.operators import selectors as operators
 from apps.operators.policies import PolicyKey
@@ -21,8 +21,8 @@ def erase_former_holders(*, actor: Actor, now: datetime, limit: int = 500) -> in
     """Erases up to `limit` people of each operator whose retention has run out; returns how many.
 
     The clock (policy `subscribers.retention_years`, Order 25 art. 11) starts when the last line ended or went to
-    somebody else; for those who never had one, when they registered. Held people are passed over. Each person is a
-    transaction of their own, so it may be killed and run again.
+    somebody else, theirs or one they used; for those who never had one, when they registered. Held people are passed
+    over. Each person is a transaction of their own, so it may be killed and run again.
     """
     erased = 0
     for operator in operators.list_operators(actor=actor):
@@ -51,11 +51,13 @@ def erase_former_holder(
 
 
 def _due(operator_id: int, before: datetime) -> QuerySet[Subscriber]:
-    """People whom nothing keeps, and who have had no line since that moment."""
+    """People whom nothing keeps, and who have had or used no line since that moment."""
     served = Line.objects.filter(
         Q(terminated_at=None) | Q(terminated_at__gt=before), subscriber=OuterRef("pk")
     )
-    return people.list_erasable(operator_id=operator_id, before=before).filter(~Exists(served))
+    used = UserAssignment.objects.filter(Q(released_at=None) | Q(released_at__gt=before), user=OuterRef("pk"))
+    erasable = people.list_erasable(operator_id=operator_id, before=before)
+    return erasable.filter(~Exists(served), ~Exists(used))
 
 
 def _years_before(now: datetime, years: int) -> datetime:

@@ -116,8 +116,10 @@ class ChangeForm(ServiceForm):
         "change_sim": ("iccid", "verification"),
         "change_number": ("number",),
         "change_plan": ("plan", "effective"),
-        "transfer": ("subscriber",),
+        "transfer": ("subscriber", "actual_user"),
     }
+
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset({"actual_user"})
 
     type = forms.ChoiceField(
         choices=[
@@ -140,6 +142,12 @@ class ChangeForm(ServiceForm):
     subscriber = forms.CharField(
         max_length=64, required=False, label="New holder", help_text="Their whole id"
     )
+    actual_user = forms.CharField(
+        max_length=64,
+        required=False,
+        label="Actual user",
+        help_text="When the new holder is an organization: the whole id of a verified person",
+    )
 
     def clean_number(self) -> int | None:
         text = self.cleaned_data["number"]
@@ -152,7 +160,7 @@ class ChangeForm(ServiceForm):
         data = super().clean() or self.cleaned_data
         needed = self.NEEDS.get(data.get("type", ""), ())
         for name in needed:
-            if name in data and not data[name]:
+            if name in data and not data[name] and name not in self.OPTIONAL:
                 self.add_error(name, "Needed for this order.")
         return {name: value for name, value in data.items() if name in ("type", "line", *needed)}
 

@@ -89,6 +89,14 @@ def only_one_of(attrs: dict[str, Any], *names: str) -> None:
         )
 
 
+class ActualUserField(serializers.CharField):
+    """A verified person; needed, by policy, when the holder is an organization."""
+
+    def __init__(self, **options: Any) -> None:
+        help_text = "Who is going to use a line of an organization: the id of a verified person."
+        super().__init__(max_length=64, help_text=help_text, **options)
+
+
 class LineOrderSerializer(StrictSerializer):
     """What orders for a line that is there have in common."""
 
@@ -106,6 +114,7 @@ class ActivateSerializer(StrictSerializer):
     number = NumberField(required=False)
     number_criteria = NumberCriteriaSerializer(required=False)
     iccid = serializers.RegexField(ICCID, required=False)
+    actual_user = ActualUserField(required=False)
     dealer = serializers.CharField(max_length=64, required=False)
     external_id = OwnWordsField(max_length=64, required=False)
 
@@ -170,6 +179,7 @@ class TransferSerializer(LineOrderSerializer):
 
     type = serializers.ChoiceField(["transfer"])
     subscriber = serializers.CharField(max_length=64)
+    actual_user = ActualUserField(required=False)
 
 
 class TerminateSerializer(LineOrderSerializer):

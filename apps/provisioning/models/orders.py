@@ -114,6 +114,15 @@ class ServiceOrder(models.Model):
         db_index=False,
         related_name="+",
     )
+    # Who is going to use the line, when the new holder is an organization.
+    new_user = models.ForeignKey(
+        "subscribers.Subscriber",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+    )
     external_id = models.CharField(max_length=64, blank=True)
     placed_by = models.CharField(max_length=64)
     placed_by_kind = models.CharField(max_length=8, blank=True)
@@ -137,6 +146,9 @@ class ServiceOrder(models.Model):
             _comes_with(OrderType.CHANGE_NUMBER, "new_number"),
             _comes_with(OrderType.CHANGE_PLAN, "new_plan"),
             _comes_with(OrderType.TRANSFER, "new_holder"),
+            models.CheckConstraint(
+                name="order_new_user", condition=Q(new_user=None) | Q(new_holder__isnull=False)
+            ),
             models.CheckConstraint(
                 name="order_status_matches_times",
                 condition=(

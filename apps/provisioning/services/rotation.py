@@ -107,6 +107,7 @@ def _movers() -> list[tuple[str, Mover]]:
 
     return [
         ("holders", lines.reindex_holders),
+        ("who stands for them", subscribers.reindex_representatives),
         *((table, of(table)) for table in subscribers.SEALED),
         ("carrier secrets", carriers.reseal_secrets),
     ]

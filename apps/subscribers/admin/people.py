@@ -11,7 +11,7 @@ from django.contrib import admin
 from apps.accounts.admin_base import Button, Shown, TenantAdmin
 from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
 from apps.core.actor import Actor
-from apps.subscribers import services
+from apps.subscribers import admin_registration, services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
 from apps.subscribers.services.cases import REVIEW
 from apps.subscribers.services.retention import HOLD
@@ -110,8 +110,9 @@ class SubscriberAdmin(PersonAdmin):
     search_fields = ("external_id",)
     search_help_text = "A whole subscriber id or external id"
     empty_sentence = (
-        "Subscribers are registered by partner apps; names and document numbers are shown masked."
+        "Subscribers are registered by partner apps or by staff; names and document numbers are shown masked."
     )
+    create = admin_registration.CREATE
     ordering = ("-uid",)
     fields = (("name", "kind"), ("external_id", "created"), ("public_id", "operator"))
     panels = (
@@ -121,6 +122,7 @@ class SubscriberAdmin(PersonAdmin):
             checks_of_subscriber,
             "Nobody has asked for a real-name check yet; no line can be opened.",
         ),
+        admin_registration.STANDING_FOR,
         Panel("Documents", ("Number", "Type", "Valid from", "Valid until", "Country"), documents_of, "None."),
         Panel(
             "Consents", ("Purpose", "Text", "Channel", "Given", "Withdrawn"), consents_of, "None recorded."
@@ -139,6 +141,7 @@ class SubscriberAdmin(PersonAdmin):
             dangerous=True,
             hint="Marked with your name, your reason and the date. Who looked, and why, stays in the audit trail.",
         ),
+        *admin_registration.BUTTONS,
         Button("hold", "Place a legal hold", right=HOLD, call=_hold, shown=_is_kept, asks_reason=True),
         Button("lift", "Lift all legal holds", right=HOLD, call=_lift, shown=_is_held, asks_reason=True),
     )
@@ -218,7 +221,7 @@ def _propose(*, actor: Actor, row: Verification, reason: str, now: datetime) -> 
 class VerificationAdmin(PersonAdmin):
     list_display = ("row_id", "state", "person", "channel", "attempts", "created", "decided", "operator")
     list_filter = (("status", StateFilter), "channel", "operator")
-    list_select_related = ("operator", "subscriber", "document")
+    list_select_related = ("operator", "subscriber", "document", "representative")
     search_fields = ("uid",)
     search_help_text = "A whole id of a check"
     shortcuts = (
@@ -237,8 +240,8 @@ class VerificationAdmin(PersonAdmin):
         ("created", "decided"),
         ("attempts", "next_attempt_at"),
         ("asked_by", "fresh_until"),
-        ("public_id", "dealer_code"),
-        "operator",
+        ("representative_link", "dealer_code"),
+        ("public_id", "operator"),
     )
     panels = (
         Panel(
@@ -276,6 +279,14 @@ class VerificationAdmin(PersonAdmin):
     @admin.display(description="Dealer")
     def dealer_code(self, row: Verification) -> str:
         return str(row.dealer) if row.dealer else "-"
+
+    @admin.display(description="Comes for the holder")
+    def representative_link(self, row: Verification) -> str:
+        person = row.representative
+        if person is None:
+            return "-"
+        text = f"{person.name_masked} ({person.get_role_display().lower()})"
+        return link(model="subscribers_representative", key=person.pk, text=text)
 
     @admin.display(description="Asked for by")
     def asked_by(self, row: Verification) -> str:

@@ -9,17 +9,25 @@ from rest_framework import serializers
 
 from apps.core.api.formats import timestamp
 from apps.core.api.serializers import StrictSerializer
-from apps.subscribers.models import IdentityDocument, IdentityImage, Subscriber, Verification
+from apps.subscribers.models import (
+    Consent,
+    IdentityDocument,
+    IdentityImage,
+    Representative,
+    Subscriber,
+    Verification,
+)
 from apps.subscribers.realname import documents, names
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
-from apps.subscribers.services import ConsentInput
-from apps.subscribers.services.register import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
+from apps.subscribers.services import ConsentInput, PersonInput
+from apps.subscribers.services.examining import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
 from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
 from apps.subscribers.states import (
     Channel,
     CheckOutcome,
     ConsentPurpose,
     ImageKind,
+    RepresentativeRole,
     SubscriberKind,
     VerificationStatus,
 )
@@ -28,6 +36,9 @@ KINDS = [kind.lower() for kind in SubscriberKind.values]
 DOCUMENT_TYPES = [member.value for member in DocumentType]
 CONSENT_PURPOSES = [purpose.lower() for purpose in ConsentPurpose.values]
 IMAGE_KINDS = [kind.lower() for kind in ImageKind.values]
+ROLES = [role.lower() for role in RepresentativeRole.values]
+# A proxy comes once, with a registration or a verification.
+LASTING_ROLES = [role for role in ROLES if role != RepresentativeRole.PROXY.lower()]
 CHANNELS = [channel.lower() for channel in Channel.values]
 # The longest number of any type, with room for the blanks that people type.
 NUMBER_CHARACTERS = 40
@@ -68,10 +79,14 @@ class ConsentInputSerializer(StrictSerializer):
     channel = serializers.ChoiceField(choices=CHANNELS)
 
 
-class IndividualSerializer(StrictSerializer):
-    kind = serializers.ChoiceField(
-        choices=KINDS, help_text="organization is refused: document_type_not_accepted."
-    )
+class PersonInputSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=names.MAX_CHARACTERS)
+    document = DocumentInputSerializer()
+
+
+class SubscriberInputSerializer(StrictSerializer):
+    """What people and organizations have in common."""
+
     name = serializers.CharField(max_length=names.MAX_CHARACTERS)
     document = DocumentInputSerializer()
     address = serializers.CharField(max_length=ADDRESS_CHARACTERS, required=False, allow_blank=True)
@@ -80,8 +95,21 @@ class IndividualSerializer(StrictSerializer):
         max_length=EXTERNAL_ID_CHARACTERS,
         required=False,
         allow_blank=True,
-        help_text="Your own key for this person; shown in clear, so never a name or a document number.",
+        help_text="Your own key for this subscriber; shown in clear, so never a name or number of a person.",
     )
+
+    def get_fields(self) -> dict[str, Any]:
+        """What it is comes first, also when faults are listed."""
+        fields = super().get_fields()
+        return {"kind": fields.pop("kind"), **fields}
+
+
+class IndividualSerializer(SubscriberInputSerializer):
+    """A person: alone, with a guardian when too young for that, or through a proxy who shows both documents."""
+
+    kind = serializers.ChoiceField(choices=["individual"])
+    guardian = PersonInputSerializer(required=False)
+    proxy = PersonInputSerializer(required=False)
     consents = ConsentInputSerializer(
         many=True,
         required=False,
@@ -92,6 +120,29 @@ class IndividualSerializer(StrictSerializer):
         if len({consent["purpose"] for consent in value}) != len(value):
             raise serializers.ValidationError("A purpose is there twice.", code="repeated")
         return value
+
+
+class OrganizationSerializer(SubscriberInputSerializer):
+    """An organization; its document is of type uscc."""
+
+    kind = serializers.ChoiceField(choices=["organization"])
+    responsible_person = PersonInputSerializer()
+    authorisation_letter = serializers.CharField(
+        max_length=64,
+        required=False,
+        help_text="Id of a picture of kind authorisation_letter that you have uploaded; it may follow later, uploaded"
+        " for the organization itself.",
+    )
+
+
+REGISTRATIONS: dict[str, type[SubscriberInputSerializer]] = {
+    "individual": IndividualSerializer,
+    "organization": OrganizationSerializer,
+}
+
+
+class RepresentativeInputSerializer(PersonInputSerializer):
+    role = serializers.ChoiceField(choices=LASTING_ROLES)
 
 
 class ImageUploadSerializer(StrictSerializer):
@@ -125,6 +176,9 @@ class VerificationRequestSerializer(StrictSerializer):
         help_text="Code or id of the dealer the person stands at.",
     )
     evidence = EvidenceSerializer(required=False)
+    proxy = PersonInputSerializer(
+        required=False, help_text="Somebody who comes in the person's place, where policy takes one."
+    )
 
 
 class DocumentSerializer(serializers.Serializer[Any]):
@@ -134,6 +188,38 @@ class DocumentSerializer(serializers.Serializer[Any]):
     valid_from = serializers.DateField(allow_null=True)
     valid_until = serializers.DateField(allow_null=True)
     issuing_country = serializers.CharField()
+
+
+class RepresentativeDocumentSerializer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=DOCUMENT_TYPES)
+    number = serializers.CharField(help_text="Masked.")
+    valid_from = serializers.DateField(allow_null=True)
+    valid_until = serializers.DateField(allow_null=True)
+    issuing_country = serializers.CharField()
+
+
+class RepresentativeSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    role = serializers.ChoiceField(choices=ROLES)
+    name = serializers.CharField(help_text="Masked.")
+    document = RepresentativeDocumentSerializer()
+    created_at = serializers.DateTimeField()
+
+
+class ConsentSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    purpose = serializers.ChoiceField(choices=CONSENT_PURPOSES)
+    text_version = serializers.CharField()
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    given_by = serializers.CharField(allow_null=True, help_text="Id of the guardian who agreed for a minor.")
+    given_at = serializers.DateTimeField()
+    withdrawn_at = serializers.DateTimeField(allow_null=True)
+
+
+class ConsentPageSerializer(serializers.Serializer[Any]):
+    items = ConsentSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    count = serializers.IntegerField(required=False)
 
 
 class LatestVerificationSerializer(serializers.Serializer[Any]):
@@ -148,6 +234,11 @@ class SubscriberSerializer(serializers.Serializer[Any]):
     external_id = serializers.CharField(allow_null=True)
     name = serializers.CharField(help_text="Masked.")
     document = DocumentSerializer()
+    guardian = RepresentativeSerializer(allow_null=True, help_text="Of a person.")
+    responsible_person = RepresentativeSerializer(allow_null=True, help_text="Of an organization.")
+    authorisation_letter = serializers.CharField(
+        allow_null=True, help_text="Id of the latest picture of it, of an organization."
+    )
     verification = LatestVerificationSerializer(allow_null=True, help_text="The latest one.")
     created_at = serializers.DateTimeField()
 
@@ -171,6 +262,9 @@ class VerificationSerializer(serializers.Serializer[Any]):
     subscriber = serializers.CharField()
     channel = serializers.ChoiceField(choices=CHANNELS)
     dealer = serializers.CharField(allow_null=True)
+    representative = RepresentativeSerializer(
+        allow_null=True, help_text="Who was checked with the holder and stood before you for them."
+    )
     attempts = serializers.IntegerField()
     next_attempt_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -187,6 +281,10 @@ def document_input(data: dict[str, Any]) -> DocumentInput:
         issuing_country=data.get("issuing_country", ""),
         former_number=data.get("former_number", ""),
     )
+
+
+def person_input(data: dict[str, Any]) -> PersonInput:
+    return PersonInput(name=data["name"], document=document_input(data["document"]))
 
 
 def consent_inputs(given: Iterable[dict[str, Any]]) -> list[ConsentInput]:
@@ -211,7 +309,10 @@ def image(row: IdentityImage) -> dict[str, Any]:
 
 
 def subscriber(row: Subscriber) -> dict[str, Any]:
-    """`row` as the selectors load it, with documents and latest verification."""
+    """`row` as the selectors load it."""
+    standing: list[Representative] = row.standing_for_it  # type: ignore[attr-defined]  # prefetched
+    letters: list[IdentityImage] = row.known_letters if row.is_organization else []  # type: ignore[attr-defined]
+    by_role = {each.role: representative(each) for each in standing}
     latest: list[Verification] = row.latest_verification  # type: ignore[attr-defined]  # prefetched under this name
     return {
         "id": row.uid,
@@ -219,6 +320,9 @@ def subscriber(row: Subscriber) -> dict[str, Any]:
         "external_id": row.external_id or None,
         "name": row.name_masked,
         "document": _document(list(row.documents.all())[-1]),
+        "guardian": by_role.get(RepresentativeRole.GUARDIAN),
+        "responsible_person": by_role.get(RepresentativeRole.RESPONSIBLE),
+        "authorisation_letter": letters[0].uid if letters else None,
         "verification": _latest(latest[0]) if latest else None,
         "created_at": timestamp(row.created_at),
     }
@@ -235,11 +339,40 @@ def verification(row: Verification) -> dict[str, Any]:
         "subscriber": row.subscriber.uid,
         "channel": row.channel.lower(),
         "dealer": row.dealer.uid if row.dealer else None,
+        "representative": representative(row.representative) if row.representative else None,
         "attempts": row.attempts,
         "next_attempt_at": timestamp(row.next_attempt_at),
         "created_at": timestamp(row.created_at),
         "decided_at": timestamp(row.decided_at),
         "fresh_until": timestamp(row.fresh_until),
+    }
+
+
+def representative(row: Representative) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "role": row.role.lower(),
+        "name": row.name_masked,
+        "document": {
+            "type": row.document_type,
+            "number": row.number_masked,
+            "valid_from": row.valid_from,
+            "valid_until": row.valid_until,
+            "issuing_country": row.issuing_country,
+        },
+        "created_at": timestamp(row.created_at),
+    }
+
+
+def consent(row: Consent) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "purpose": row.purpose.lower(),
+        "text_version": row.text_version,
+        "channel": row.channel.lower(),
+        "given_by": row.given_by.uid if row.given_by else None,
+        "given_at": timestamp(row.given_at),
+        "withdrawn_at": timestamp(row.withdrawn_at),
     }
 
 

@@ -13,6 +13,26 @@ urlpatterns = [
         name="subscriber-documents",
     ),
     path(
+        "subscribers/<str:subscriber_id>/representatives",
+        views.SubscriberRepresentativesView.as_view(),
+        name="subscriber-representatives",
+    ),
+    path(
+        "subscribers/<str:subscriber_id>/guardian",
+        views.SubscriberGuardianView.as_view(),
+        name="subscriber-guardian",
+    ),
+    path(
+        "subscribers/<str:subscriber_id>/consents",
+        views.SubscriberConsentsView.as_view(),
+        name="subscriber-consents",
+    ),
+    path(
+        "subscribers/<str:subscriber_id>/consents/<str:purpose>",
+        views.SubscriberConsentView.as_view(),
+        name="subscriber-consent",
+    ),
+    path(
         "subscribers/<str:subscriber_id>/verifications",
         views.SubscriberVerificationsView.as_view(),
         name="subscriber-verifications",

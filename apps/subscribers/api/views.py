@@ -6,23 +6,26 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.accounts.api.partner import PartnerView
 from apps.core.api import etag, pagination, params
-from apps.core.errors import FieldError
-from apps.subscribers import errors, selectors, services
+from apps.core.errors import NotFound
+from apps.subscribers import selectors, services
 from apps.subscribers.api import serializers
 from apps.subscribers.models import IdentityImage
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
-from apps.subscribers.services import StoredFile
-from apps.subscribers.states import Channel, ImageKind, SubscriberKind
+from apps.subscribers.services import PersonInput, StoredFile
+from apps.subscribers.states import Channel, ConsentPurpose, ImageKind, RepresentativeRole, SubscriberKind
 
 TAGS = ["subscribers"]
+_REGISTRATION = PolymorphicProxySerializer(
+    "SubscriberRequest", {**serializers.REGISTRATIONS}, resource_type_field_name="kind"
+)
 
 
 class SubscribersView(PartnerView):
@@ -63,29 +66,45 @@ class SubscribersView(PartnerView):
 
     @extend_schema(
         operation_id="subscribers_register",
-        summary="Register a person; the same person again answers 200 with the existing subscriber, unchanged",
+        summary="Register a person or an organization; the same again: 200 and the existing subscriber, unchanged",
+        description="Who is too young to register alone does so with a `guardian`: 422 `subscriber_under_age`, with"
+        " `guardian_missing` at `/guardian` when one would do. Documents of guardian, proxy and responsible person are"
+        " read like the holder's, each fault with its own pointer; nobody looks up whether they are known.",
         tags=TAGS,
-        request=serializers.IndividualSerializer,
+        request=_REGISTRATION,
         responses={201: serializers.SubscriberSerializer, 200: serializers.SubscriberSerializer},
     )
     def post(self, request: Request) -> HttpResponse:
-        _refuse_organization(request.data)
-        given = serializers.IndividualSerializer(data=request.data)
+        kind = request.data.get("kind") if isinstance(request.data, Mapping) else None
+        reader = serializers.REGISTRATIONS.get(str(kind), serializers.IndividualSerializer)
+        given = reader(data=request.data)
         given.is_valid(raise_exception=True)
         return self.once(request, lambda: self._register(given.validated_data))
 
     def _register(self, data: dict[str, Any]) -> Response:
-        subscriber, created = services.register_individual(
-            actor=self.actor,
-            operator_id=self.partner_app.operator_id,
-            name=data["name"],
-            document=serializers.document_input(data["document"]),
-            address=data.get("address", ""),
-            contact_phone=data.get("contact_phone", ""),
-            external_id=data.get("external_id", ""),
-            consents=serializers.consent_inputs(data.get("consents", ())),
-            now=self.now,
-        )
+        common = {
+            "actor": self.actor,
+            "operator_id": self.partner_app.operator_id,
+            "name": data["name"],
+            "document": serializers.document_input(data["document"]),
+            "address": data.get("address", ""),
+            "contact_phone": data.get("contact_phone", ""),
+            "external_id": data.get("external_id", ""),
+            "now": self.now,
+        }
+        if data["kind"] == SubscriberKind.ORGANIZATION.lower():
+            subscriber, created = services.register_organization(
+                **common,
+                responsible_person=serializers.person_input(data["responsible_person"]),
+                authorisation_letter=data.get("authorisation_letter", ""),
+            )
+        else:
+            subscriber, created = services.register_individual(
+                **common,
+                guardian=_maybe(data, "guardian"),
+                proxy=_maybe(data, "proxy"),
+                consents=serializers.consent_inputs(data.get("consents", ())),
+            )
         body = serializers.subscriber(selectors.get_subscriber(actor=self.actor, uid=subscriber.uid))
         location = f"/api/v1/subscribers/{subscriber.uid}"
         return Response(body, status=201 if created else 200, headers={"Location": location})
@@ -145,6 +164,128 @@ class SubscriberDocumentsView(PartnerView):
         return Response(serializers.image(image), status=201)
 
 
+class SubscriberRepresentativesView(PartnerView):
+    scopes: ClassVar = {"POST": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="subscribers_replace_representative",
+        summary="Another guardian of a person, or another responsible person of an organization",
+        description="The next verification looks at the new one. The same one again answers 200 and changes nothing.",
+        tags=TAGS,
+        request=serializers.RepresentativeInputSerializer,
+        responses={201: serializers.RepresentativeSerializer, 200: serializers.RepresentativeSerializer},
+    )
+    def post(self, request: Request, subscriber_id: str) -> HttpResponse:
+        given = serializers.RepresentativeInputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.once(request, lambda: self._replace(subscriber_id, given.validated_data))
+
+    def _replace(self, subscriber_id: str, data: dict[str, Any]) -> Response:
+        row, is_new = services.replace_representative(
+            actor=self.actor,
+            subscriber_uid=subscriber_id,
+            role=RepresentativeRole(data["role"].upper()),
+            person=serializers.person_input(data),
+            now=self.now,
+        )
+        return Response(serializers.representative(row), status=201 if is_new else 200)
+
+
+class SubscriberGuardianView(PartnerView):
+    scopes: ClassVar = {"DELETE": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="subscribers_end_guardian",
+        summary="The person is old enough to be without a guardian",
+        tags=TAGS,
+        request=None,
+        responses={204: None},
+    )
+    def delete(self, request: Request, subscriber_id: str) -> HttpResponse:
+        return self.once(request, lambda: self._end(subscriber_id))
+
+    def _end(self, subscriber_id: str) -> Response:
+        services.end_guardian(actor=self.actor, subscriber_uid=subscriber_id, now=self.now)
+        return Response(status=204)
+
+
+class SubscriberConsentsView(PartnerView):
+    scopes: ClassVar = {"GET": "subscribers:read", "POST": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="consents_list",
+        summary="What the person has agreed to, newest first, withdrawn consents among them",
+        tags=TAGS,
+        parameters=[
+            OpenApiParameter("purpose", str, enum=serializers.CONSENT_PURPOSES),
+            OpenApiParameter("limit", int, description="1 to 200, 50 when left out."),
+            OpenApiParameter("after", str, description="The `next` of the page before."),
+            OpenApiParameter("count", str, description="`exact` adds the number of all matches."),
+        ],
+        responses=serializers.ConsentPageSerializer,
+    )
+    def get(self, request: Request, subscriber_id: str) -> Response:
+        given = params.read(request, allowed=("purpose",))
+        purpose = given.get("purpose")
+        if purpose is not None and purpose not in serializers.CONSENT_PURPOSES:
+            raise params.bad("purpose", f"One of {', '.join(serializers.CONSENT_PURPOSES)}.")
+        rows = selectors.list_consents(
+            actor=self.actor,
+            subscriber_uid=subscriber_id,
+            purpose=ConsentPurpose(purpose.upper()) if purpose else None,
+        )
+        return pagination.page(
+            request, rows, serialize=serializers.consent, filters={**given, "of": subscriber_id}
+        )
+
+    @extend_schema(
+        operation_id="consents_record",
+        summary="The person agrees; an older consent to the same purpose ends, one to the same text stands (200)",
+        tags=TAGS,
+        request=serializers.ConsentInputSerializer,
+        responses={201: serializers.ConsentSerializer, 200: serializers.ConsentSerializer},
+    )
+    def post(self, request: Request, subscriber_id: str) -> HttpResponse:
+        given = serializers.ConsentInputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.once(request, lambda: self._record(subscriber_id, given.validated_data))
+
+    def _record(self, subscriber_id: str, data: dict[str, Any]) -> Response:
+        [consent] = serializers.consent_inputs([data])
+        row, is_new = services.record_consent(
+            actor=self.actor, subscriber_uid=subscriber_id, consent=consent, now=self.now
+        )
+        return Response(serializers.consent(row), status=201 if is_new else 200)
+
+
+class SubscriberConsentView(PartnerView):
+    scopes: ClassVar = {"DELETE": "subscribers:write"}
+
+    @extend_schema(
+        operation_id="consents_withdraw",
+        summary="The person takes a consent back, which stays on record",
+        tags=TAGS,
+        request=None,
+        parameters=[
+            OpenApiParameter("purpose", str, OpenApiParameter.PATH, enum=serializers.CONSENT_PURPOSES)
+        ],
+        responses={204: None},
+    )
+    def delete(self, request: Request, subscriber_id: str, purpose: str) -> HttpResponse:
+        return self.once(request, lambda: self._withdraw(subscriber_id, purpose))
+
+    def _withdraw(self, subscriber_id: str, purpose: str) -> Response:
+        if purpose not in serializers.CONSENT_PURPOSES:
+            raise NotFound
+        services.withdraw_consent(
+            actor=self.actor,
+            subscriber_uid=subscriber_id,
+            purpose=ConsentPurpose(purpose.upper()),
+            now=self.now,
+        )
+        return Response(status=204)
+
+
 class SubscriberVerificationsView(PartnerView):
     scopes: ClassVar = {"POST": "subscribers:write"}
 
@@ -167,6 +308,7 @@ class SubscriberVerificationsView(PartnerView):
             channel=Channel(data["channel"].upper()),
             dealer=data.get("dealer"),
             face_session=data.get("evidence", {}).get("face_session"),
+            proxy=_maybe(data, "proxy"),
             now=self.now,
         )
         location = f"/api/v1/verifications/{verification.uid}"
@@ -188,13 +330,8 @@ class VerificationView(PartnerView):
         return etag.respond(request, serializers.verification(row))
 
 
-def _refuse_organization(data: Any) -> None:
-    """Said before the shape is looked at: an organization has other fields, and no document of it is accepted."""
-    if isinstance(data, Mapping) and data.get("kind") == SubscriberKind.ORGANIZATION.lower():
-        fault = FieldError(
-            "/document/type", errors.DocumentTypeNotAccepted.code, errors.DocumentTypeNotAccepted.detail
-        )
-        raise errors.DocumentTypeNotAccepted("Organizations cannot be registered yet.", errors=[fault])
+def _maybe(data: Mapping[str, Any], name: str) -> PersonInput | None:
+    return serializers.person_input(data[name]) if name in data else None
 
 
 def _fingerprints(value: str) -> tuple[bytes, ...]:

@@ -1,16 +1,18 @@
 """Subscribers with their documents, pictures, consents and verifications, and the cases that people decide."""
 
 from apps.subscribers.models.cases import ReviewCase
+from apps.subscribers.models.consents import Consent
 from apps.subscribers.models.people import (
     TOMBSTONE,
-    Consent,
     IdentityDocument,
     IdentityImage,
     LegalHold,
     Subscriber,
     Verification,
     VerificationCheck,
+    VerificationQuerySet,
 )
+from apps.subscribers.models.representatives import Representative
 
 __all__ = [
     "TOMBSTONE",
@@ -18,8 +20,10 @@ __all__ = [
     "IdentityDocument",
     "IdentityImage",
     "LegalHold",
+    "Representative",
     "ReviewCase",
     "Subscriber",
     "Verification",
     "VerificationCheck",
+    "VerificationQuerySet",
 ]

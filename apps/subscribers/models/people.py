@@ -23,7 +23,6 @@ from apps.subscribers.states import (
     VERIFICATION,
     Channel,
     CheckOutcome,
-    ConsentPurpose,
     ImageKind,
     SubscriberKind,
     VerificationStatus,
@@ -108,6 +107,17 @@ class Subscriber(models.Model):
         if not self.contact_phone_sealed:
             return ""
         return sealing.unseal(self.contact_phone_sealed, context=self.context("contact_phone"))
+
+    @property
+    def is_organization(self) -> bool:
+        return self.kind == SubscriberKind.ORGANIZATION
+
+    @property
+    def letters(self) -> TenantQuerySet[IdentityImage]:
+        """The authorisation letters that an organization has brought, and that can still be opened."""
+        return IdentityImage.objects.filter(
+            subscriber=self, kind=ImageKind.AUTHORISATION_LETTER, key_sealed__isnull=False
+        )
 
     def note_handed_on(self, *, now: datetime) -> None:
         self.handed_on_at = now
@@ -239,6 +249,10 @@ class Verification(models.Model):
     document = models.ForeignKey(IdentityDocument, on_delete=models.PROTECT)
     channel = models.CharField(max_length=12, choices=Channel)
     dealer = models.ForeignKey(Dealer, null=True, blank=True, on_delete=models.PROTECT)
+    # Who is checked beside the holder, and stands before us for them: one at most.
+    representative = models.ForeignKey(
+        "subscribers.Representative", null=True, blank=True, on_delete=models.PROTECT
+    )
     # The face provider's handle of the live session; empty where policy does without one.
     face_session = models.CharField(max_length=128, blank=True)
     requested_by = models.CharField(max_length=80)
@@ -399,6 +413,11 @@ class IdentityImage(models.Model):
     def __str__(self) -> str:
         return f"{self.uid} {self.kind}"
 
+    def give_to(self, subscriber: Subscriber) -> None:
+        """The file and its key stay what they are: they are bound to the operator and the name in the storage."""
+        self.subscriber = subscriber
+        self.save(update_fields=["subscriber"])
+
     def erase(self) -> None:
         self.key_sealed = None
         self.save(update_fields=["key_sealed"])
@@ -410,43 +429,6 @@ class IdentityImage(models.Model):
     @property
     def key_context(self) -> str:
         return f"subscribers.identityimage.key:{self.operator_id}:{self.storage_name}"
-
-
-class Consent(models.Model):
-    """That a person agreed to one purpose, in the words of one version of the text (PIPL arts. 13 to 15)."""
-
-    uid = PublicIdField(prefix="cns")
-    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
-    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="consents")
-    purpose = models.CharField(max_length=16, choices=ConsentPurpose)
-    text_version = models.CharField(max_length=32)
-    channel = models.CharField(max_length=12, choices=Channel)
-    given_at = models.DateTimeField()
-    withdrawn_at = models.DateTimeField(null=True, blank=True)
-    recorded_by = models.CharField(max_length=80)
-
-    objects = TenantQuerySet["Consent"].as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["subscriber", "purpose"],
-                condition=Q(withdrawn_at__isnull=True),
-                name="consent_one_per_purpose",
-            ),
-            models.CheckConstraint(condition=Q(purpose__in=ConsentPurpose.values), name="consent_purpose"),
-            models.CheckConstraint(
-                condition=Q(withdrawn_at__isnull=True) | Q(withdrawn_at__gte=F("given_at")),
-                name="consent_withdrawn_after_given",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.purpose} {self.text_version}"
-
-    def withdraw(self, *, now: datetime) -> None:
-        self.withdrawn_at = now
-        self.save(update_fields=["withdrawn_at"])
 
 
 class LegalHold(models.Model):

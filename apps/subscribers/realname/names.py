@@ -1,4 +1,4 @@
-"""Names as identity documents print them: Chinese, minority names with the middle dot, foreign ones.
+"""Names as identity documents print them: Chinese, minority names with the middle dot, foreign ones; and of units.
 
 A name is stored as it was given and compared in its normal form.
 """
@@ -35,6 +35,11 @@ _FULL_WIDTH = {
 _LOOK_ALIKES = _DOTS | _FULL_STOPS | _APOSTROPHES | _HYPHENS | _FULL_WIDTH
 # No script stacks so many marks on one letter; more hide what stands around them.
 _MOST_MARKS = 3
+# Marks that only names of organizations have, and how a Chinese keyboard writes them.
+_MARKS_OF_UNITS = frozenset('()&,/+:"')
+_AS_UNITS_WRITE = str.maketrans(
+    "\uff08\uff09\uff06\uff0c\u3001\uff0f\uff0b\uff1a\u201c\u201d", '()&,,/+:""'
+) | {0xFF10 + digit: str(digit) for digit in range(10)}
 _PUNCTUATION = frozenset(f"{MIDDLE_DOT}'-. ")
 # A zero in the tables of Unicode, a character in Chinese names (张〇).
 _IDEOGRAPHIC_ZERO = "\u3007"
@@ -74,8 +79,27 @@ def check(name: str) -> None:
         raise NameFault("name_form", "A name begins and ends with a letter and has no two dots in a row.")
 
 
-def canonical(name: str) -> str:
+def check_organization(name: str) -> None:
+    """The name of a unit may have digits, brackets and the like. :raises NameFault: as of a person's name."""
+    if len(name) > MAX_CHARACTERS:
+        raise NameFault("name_length", f"A name has at most {MAX_CHARACTERS} characters.")
+    if text.has_refused(name):
+        raise NameFault("name_characters", "The name holds invisible or undefined characters.")
+    plain = canonical(name, organization=True)
+    others = [each for each in plain if each not in _PUNCTUATION and each not in _MARKS_OF_UNITS]
+    letters = [each for each in others if not (each.isascii() and each.isdigit())]
+    if not all(map(_is_letter, letters)):
+        raise NameFault("name_characters", "The name holds characters that no name has.")
+    if sum(not _is_mark(each) for each in letters) < 2:
+        raise NameFault("name_length", "A name has at least two letters.")
+    if plain[0] not in others or _is_mark(plain[0]) or plain[-1] in f"{MIDDLE_DOT}'-(&,/+:":
+        raise NameFault("name_form", "A name begins with a letter or a digit, and ends like one.")
+
+
+def canonical(name: str, *, organization: bool = False) -> str:
     """One spelling for providers and carriers: NFC, one kind of dot, hyphen and apostrophe, no stray spaces."""
+    if organization:
+        name = name.translate(_AS_UNITS_WRITE)
     plain = unicodedata.normalize("NFC", name).translate(_LOOK_ALIKES)
     plain = _SPACES.sub(" ", plain).strip()
     if _HAN.search(plain):
@@ -84,9 +108,10 @@ def canonical(name: str) -> str:
     return unicodedata.normalize("NFC", plain)
 
 
-def same(one: str, other: str) -> bool:
+def same(one: str, other: str, *, organization: bool = False) -> bool:
     """Whether both are the same name: alike in canonical form, whatever the case of Latin letters."""
-    return canonical(one).casefold() == canonical(other).casefold()
+    first, second = (canonical(name, organization=organization) for name in (one, other))
+    return first.casefold() == second.casefold()
 
 
 def _is_mark(character: str) -> bool:

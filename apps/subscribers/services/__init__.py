@@ -3,6 +3,7 @@
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
 from apps.subscribers.services.cases import claim_case, look_at_case, release_case
 from apps.subscribers.services.consents import ConsentInput, record_consent, withdraw_consent
+from apps.subscribers.services.examining import PersonInput
 from apps.subscribers.services.export import export_subscriber
 from apps.subscribers.services.images import (
     StoredFile,
@@ -14,7 +15,8 @@ from apps.subscribers.services.images import (
     store_image_file,
 )
 from apps.subscribers.services.overrides import decide_override, propose_override
-from apps.subscribers.services.register import register_individual
+from apps.subscribers.services.register import register_individual, register_organization
+from apps.subscribers.services.representatives import end_guardian, replace_representative
 from apps.subscribers.services.retention import (
     erase_subscriber,
     lift_legal_holds,
@@ -23,9 +25,20 @@ from apps.subscribers.services.retention import (
     place_legal_hold,
     require_not_erased,
 )
-from apps.subscribers.services.reveal import HolderIdentity, open_identity_for_carrier, reveal_document
+from apps.subscribers.services.reveal import (
+    HolderIdentity,
+    open_identity_for_carrier,
+    reveal_document,
+    reveal_representative,
+)
 from apps.subscribers.services.review import decide_review
-from apps.subscribers.services.rotation import SEALED, count_people_to_move, reindex_documents, reseal_people
+from apps.subscribers.services.rotation import (
+    SEALED,
+    count_people_to_move,
+    reindex_documents,
+    reindex_representatives,
+    reseal_people,
+)
 from apps.subscribers.services.verify import (
     claim_due_verifications,
     expire_verifications,
@@ -42,6 +55,7 @@ __all__ = [
     "DocumentInput",
     "DocumentType",
     "HolderIdentity",
+    "PersonInput",
     "StoredFile",
     "add_image",
     "claim_case",
@@ -50,6 +64,7 @@ __all__ = [
     "decide_override",
     "decide_review",
     "discard_image_file",
+    "end_guardian",
     "erase_subscriber",
     "expire_verifications",
     "export_subscriber",
@@ -64,14 +79,18 @@ __all__ = [
     "record_consent",
     "record_verification",
     "register_individual",
+    "register_organization",
     "reindex_documents",
+    "reindex_representatives",
     "release_case",
     "remove_erased_files",
+    "replace_representative",
     "request_verification",
     "require_not_erased",
     "reseal_people",
     "reveal_document",
     "reveal_images",
+    "reveal_representative",
     "run_checks",
     "run_due_verifications",
     "store_image_file",

@@ -15,7 +15,8 @@ from apps.operators import policies
 from apps.operators.policies import PolicyKey
 from apps.subscribers import errors
 from apps.subscribers.models import Consent, Subscriber
-from apps.subscribers.states import Channel, ConsentPurpose
+from apps.subscribers.services.representatives import require_register
+from apps.subscribers.states import Channel, ConsentPurpose, RepresentativeRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,26 @@ class ConsentInput:
 
 
 @operation
-def record_consent(*, actor: Actor, subscriber_uid: str, consent: ConsentInput, now: datetime) -> Consent:
-    """The person agrees, from now on; an older agreement to the same purpose ends with it, unless it is the same text.
+def record_consent(
+    *, actor: Actor, subscriber_uid: str, consent: ConsentInput, now: datetime
+) -> tuple[Consent, bool]:
+    """The person agrees, from now on: (row, is new). An older agreement to the same purpose ends with it, unless it is
+    to the same text: then that one stands.
 
     :raises NotFound: the subscriber is unknown or another operator's. :raises SubscriberErased:
+    :raises Forbidden: staff without `subscribers.register`.
     """
+    require_register(actor)
     subscriber = _locked(actor, subscriber_uid)
     if subscriber.erased_at is not None:
         raise errors.SubscriberErased
     standing = subscriber.consents.filter(purpose=consent.purpose, withdrawn_at=None).first()
     if standing is not None and standing.text_version == consent.text_version:
-        return standing
+        return standing, False
     if standing is not None:
         standing.withdraw(now=now)
     [row] = add_consents(actor=actor, subscriber=subscriber, consents=[consent], now=now)
-    return row
+    return row, True
 
 
 @operation
@@ -48,7 +54,9 @@ def withdraw_consent(*, actor: Actor, subscriber_uid: str, purpose: ConsentPurpo
     """The person takes the agreement back, which is always possible; what was lawful until now stays so.
 
     :raises NotFound: the subscriber is unknown, another operator's, or has not agreed to this purpose.
+    :raises Forbidden: staff without `subscribers.register`.
     """
+    require_register(actor)
     subscriber = _locked(actor, subscriber_uid)
     row = subscriber.consents.filter(purpose=purpose, withdrawn_at=None).first()
     if row is None:
@@ -69,7 +77,10 @@ def require_consents(*, operator_id: int, consents: Sequence[ConsentInput], now:
 def add_consents(
     *, actor: Actor, subscriber: Subscriber, consents: Sequence[ConsentInput], now: datetime
 ) -> list[Consent]:
-    """Rows for what a person agrees to; call it in the transaction that has locked or made the person."""
+    """Rows for what a person agrees to, or the guardian for them; in the transaction that has locked or made them."""
+    if not consents:
+        return []
+    guardian = subscriber.representatives.filter(role=RepresentativeRole.GUARDIAN, ended_at=None).first()
     rows = []
     for consent in consents:
         row = Consent.objects.create(
@@ -78,6 +89,7 @@ def add_consents(
             purpose=consent.purpose,
             text_version=consent.text_version,
             channel=consent.channel,
+            given_by=guardian,
             given_at=now,
             recorded_by=f"{actor.kind}:{actor.id}",
         )

@@ -10,7 +10,9 @@ from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.public_ids import get_by_uid
 from apps.subscribers import errors
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.models import IdentityDocument, Representative, Subscriber, Verification
+from apps.subscribers.realname import documents
+from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.reasons import checked_reason
 
 EXPORT = "identity.export"
@@ -19,6 +21,8 @@ EXPORT = "identity.export"
 @operation
 def export_subscriber(*, actor: Actor, subscriber_uid: str, reason: str, now: datetime) -> dict[str, Any]:
     """What this app holds of one person, as plain JSON values; who took it, when and why is in the audit.
+
+    Also where the person stands for others; of others who stand for the person only what is masked: it is their data.
 
     :raises Forbidden: without the right `identity.export`. :raises ReasonMissing: no reason.
     :raises NotFound: unknown or another operator's. :raises SubscriberErased: nothing is left.
@@ -47,7 +51,12 @@ def export_subscriber(*, actor: Actor, subscriber_uid: str, reason: str, now: da
         "contact_phone": row.open_contact_phone(),
         "registered_at": _plain(row.created_at),
         "documents": [_document(document) for document in row.documents.order_by("id")],
-        "verifications": [_verification(check) for check in row.verifications.order_by("id")],
+        "verifications": [
+            _verification(check)
+            for check in row.verifications.select_related("representative").order_by("id")
+        ],
+        "representatives": [_representative(each) for each in row.representatives.order_by("id")],
+        "acts_for": [_own_part(each) for each in _acts_for(row)],
         "images": [
             {
                 "id": image.uid,
@@ -63,10 +72,11 @@ def export_subscriber(*, actor: Actor, subscriber_uid: str, reason: str, now: da
                 "purpose": consent.purpose,
                 "text_version": consent.text_version,
                 "channel": consent.channel,
+                "given_by": consent.given_by.uid if consent.given_by else None,
                 "given_at": _plain(consent.given_at),
                 "withdrawn_at": _plain(consent.withdrawn_at),
             }
-            for consent in row.consents.order_by("id")
+            for consent in row.consents.select_related("given_by").order_by("id")
         ],
     }
 
@@ -82,11 +92,60 @@ def _document(row: IdentityDocument) -> dict[str, Any]:
     }
 
 
+def _acts_for(row: Subscriber) -> list[Representative]:
+    """Where the person, by any of their documents, stands for another subscriber of the operator."""
+    fingerprints = [
+        fingerprint
+        for document in row.documents.all()
+        for fingerprint in documents.fingerprints(
+            type=DocumentType(document.type),
+            number=document.open_number(),
+            issuing_country=document.issuing_country,
+        )
+    ]
+    return list(
+        Representative.objects.filter(operator_id=row.operator_id, fingerprint__in=fingerprints)
+        .select_related("subscriber")
+        .order_by("id")
+    )
+
+
+def _representative(row: Representative) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "role": row.role,
+        "name": row.name_masked,
+        "document_type": row.document_type,
+        "document_number": row.number_masked,
+        "from": _plain(row.created_at),
+        "until": _plain(row.ended_at),
+    }
+
+
+def _own_part(row: Representative) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "role": row.role,
+        "for": row.subscriber.uid,
+        "name": row.open_name(),
+        "document": {
+            "type": row.document_type,
+            "number": row.open_number(),
+            "valid_from": _plain(row.valid_from),
+            "valid_until": _plain(row.valid_until),
+            "issuing_country": row.issuing_country,
+        },
+        "from": _plain(row.created_at),
+        "until": _plain(row.ended_at),
+    }
+
+
 def _verification(row: Verification) -> dict[str, Any]:
     return {
         "id": row.uid,
         "status": row.status,
         "channel": row.channel,
+        "representative": row.representative.uid if row.representative else None,
         "created_at": _plain(row.created_at),
         "decided_at": _plain(row.decided_at),
         "checks": [

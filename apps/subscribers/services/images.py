@@ -31,7 +31,7 @@ from apps.subscribers import errors
 from apps.subscribers.models import IdentityImage, Subscriber
 from apps.subscribers.realname import images
 from apps.subscribers.services.reasons import checked_reason
-from apps.subscribers.services.register import require_register
+from apps.subscribers.services.representatives import require_register
 from apps.subscribers.services.reveal import require_reveal
 from apps.subscribers.states import ImageKind
 

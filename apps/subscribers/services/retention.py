@@ -19,7 +19,14 @@ from apps.core.db import operation
 from apps.core.errors import InvalidTransition
 from apps.core.public_ids import get_by_uid
 from apps.subscribers import errors
-from apps.subscribers.models import IdentityDocument, IdentityImage, LegalHold, Subscriber, Verification
+from apps.subscribers.models import (
+    IdentityDocument,
+    IdentityImage,
+    LegalHold,
+    Representative,
+    Subscriber,
+    Verification,
+)
 from apps.subscribers.services import cases
 from apps.subscribers.services.reasons import checked_reason
 from apps.subscribers.services.verify import note_decision
@@ -61,12 +68,15 @@ def erase_subscriber(*, actor: Actor, subscriber_id: int, now: datetime) -> bool
         return False
     documents = list(IdentityDocument.objects.filter(subscriber=subscriber).order_by("id"))
     images = list(IdentityImage.objects.filter(subscriber=subscriber).order_by("id"))
-    digest = _digest(subscriber, documents, images)
+    representatives = list(Representative.objects.filter(subscriber=subscriber).order_by("id"))
+    digest = _digest(subscriber, documents, images, representatives)
     _end_verifications(actor, subscriber, now)
     for document in documents:
         document.erase()
     for image in images:
         image.erase()
+    for representative in representatives:
+        representative.erase()
     subscriber.erase(now=now)
     audit.record(
         actor=actor,
@@ -77,6 +87,7 @@ def erase_subscriber(*, actor: Actor, subscriber_id: int, now: datetime) -> bool
         after={
             "documents": [document.uid for document in documents],
             "images": [image.uid for image in images],
+            "representatives": [representative.uid for representative in representatives],
             "sha256": digest,
         },
         reason="The time that the law demands to keep it is over.",
@@ -131,7 +142,12 @@ def lift_legal_holds(*, actor: Actor, subscriber_uid: str, reason: str, now: dat
     return len(holds)
 
 
-def _digest(subscriber: Subscriber, documents: list[IdentityDocument], images: list[IdentityImage]) -> str:
+def _digest(
+    subscriber: Subscriber,
+    documents: list[IdentityDocument],
+    images: list[IdentityImage],
+    representatives: list[Representative],
+) -> str:
     """Over everything that is destroyed, in the order of the columns and rows; anybody with a copy can compute it."""
     digest = hashlib.sha256()
     for part in (
@@ -140,6 +156,7 @@ def _digest(subscriber: Subscriber, documents: list[IdentityDocument], images: l
         subscriber.contact_phone_sealed,
         *(document.number_sealed for document in documents),
         *(image.sha256 for image in images),
+        *(sealed for each in representatives for sealed in (each.name_sealed, each.number_sealed)),
     ):
         digest.update(bytes(part or b""))
     return digest.hexdigest()

@@ -16,8 +16,9 @@ from apps.core.sealing import SealBroken
 from apps.operators import policies
 from apps.operators.policies import PolicyKey
 from apps.subscribers import errors
-from apps.subscribers.models import IdentityDocument
+from apps.subscribers.models import IdentityDocument, Representative
 from apps.subscribers.realname import names
+from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.reasons import checked_reason
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,15 @@ def reveal_document(*, actor: Actor, document_uid: str, reason: str, now: dateti
     written = checked_reason(reason)
     require_reveal(actor, now)
     return _reveal(actor=actor, document_uid=document_uid, reason=written, now=now)
+
+
+def reveal_representative(
+    *, actor: Actor, representative_uid: str, reason: str, now: datetime
+) -> HolderIdentity:
+    """The same for somebody who stands for a subscriber."""
+    written = checked_reason(reason)
+    require_reveal(actor, now)
+    return _reveal_representative(actor=actor, uid=representative_uid, reason=written, now=now)
 
 
 def require_reveal(actor: Actor, now: datetime) -> None:
@@ -78,6 +88,25 @@ def _reveal(*, actor: Actor, document_uid: str, reason: str, now: datetime) -> H
     return identity
 
 
+@operation
+def _reveal_representative(*, actor: Actor, uid: str, reason: str, now: datetime) -> HolderIdentity:
+    row = get_by_uid(Representative.objects.visible_to(actor).select_related("subscriber"), uid)
+    if row.subscriber.erased_at is not None:
+        raise errors.SubscriberErased
+    identity = HolderIdentity(row.open_name(), row.document_type, row.open_number())
+    audit.record(
+        actor=actor,
+        action="identity.reveal",
+        target_type="representative",
+        target_id=row.uid,
+        operator_id=row.operator_id,
+        after={"subscriber": row.subscriber.uid, "role": row.role},
+        reason=reason,
+        now=now,
+    )
+    return identity
+
+
 def open_identity_for_carrier(*, actor: Actor, subscriber_ids: Collection[int]) -> dict[int, HolderIdentity]:
     """Holders by subscriber id, with their latest document, for the call that opens their line. One query.
 
@@ -102,7 +131,9 @@ def open_identity_for_carrier(*, actor: Actor, subscriber_ids: Collection[int]) 
                 extra={"subscriber": row.subscriber.uid, "document": row.uid},
             )
             continue
-        opened[row.subscriber_id] = HolderIdentity(names.canonical(name), row.type, number)
+        opened[row.subscriber_id] = HolderIdentity(
+            names.canonical(name, organization=row.type == DocumentType.USCC), row.type, number
+        )
     if missing := set(subscriber_ids) - set(opened):
         logger.error("holders not opened for the carrier", extra={"subscriber_ids": sorted(missing)})
     return opened

@@ -10,7 +10,7 @@ from django.db.models import Model, Q
 from apps.core import keyring, resealing
 from apps.core.db import operation
 from apps.core.resealing import Batch, Columns, made_with
-from apps.subscribers.models import IdentityDocument, IdentityImage, Subscriber
+from apps.subscribers.models import IdentityDocument, IdentityImage, Representative, Subscriber
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 
@@ -21,6 +21,13 @@ SEALED: Mapping[str, tuple[type[Model], Columns]] = {
             "name_sealed": lambda row: row.context("name"),
             "address_sealed": lambda row: row.context("address"),
             "contact_phone_sealed": lambda row: row.context("contact_phone"),
+        },
+    ),
+    "representatives": (
+        Representative,
+        {
+            "name_sealed": lambda row: row.context("name"),
+            "number_sealed": lambda row: row.context("number"),
         },
     ),
     "documents": (IdentityDocument, {"number_sealed": lambda row: row.number_context}),
@@ -75,17 +82,47 @@ def reindex_documents(*, after: int, limit: int) -> tuple[Batch, list[Reindexed]
     return Batch(len(rows), rows[-1].pk), list(changes.values())
 
 
+@operation
+def reindex_representatives(*, after: int, limit: int) -> Batch:
+    """The next people who stand for subscribers, under the current index key; no holder slot stands under theirs."""
+    rows = list(
+        Representative.objects.filter(_not_indexed(), pk__gt=after)
+        .select_for_update(skip_locked=True, no_key=True)
+        .order_by("pk")[:limit]
+    )
+    if not rows:
+        return Batch(0, None)
+    resealing.store(
+        model=Representative,
+        columns=["fingerprint"],
+        rows=[
+            (
+                row.pk,
+                documents.fingerprint(
+                    type=DocumentType(row.document_type),
+                    number=row.open_number(),
+                    issuing_country=row.issuing_country,
+                ),
+            )
+            for row in rows
+        ],
+    )
+    return Batch(len(rows), rows[-1].pk)
+
+
 def count_people_to_move() -> dict[str, int]:
     """How many rows of each table are not yet under the current keys."""
     left = {
         table: model._base_manager.filter(resealing.not_current(columns)).count()
         for table, (model, columns) in SEALED.items()
     }
-    left["blind indexes"] = IdentityDocument.objects.filter(_not_indexed()).count()
+    left["blind indexes"] = sum(
+        model._base_manager.filter(_not_indexed()).count() for model in (IdentityDocument, Representative)
+    )
     return left
 
 
 def _not_indexed() -> Q:
-    """Documents under another index key than the current one; erased ones are under none."""
+    """Documents and representatives under another index key than the current one; erased ones are under none."""
     [name, _], *_ = keyring.ring().index
     return (~made_with("fingerprint", name) if name else Q(pk__in=[])) & ~Q(number_sealed=b"")

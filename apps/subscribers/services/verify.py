@@ -27,14 +27,27 @@ from apps.operators.calendar import CHINA, china_date
 from apps.operators.policies import PolicyKey
 from apps.operators.states import Validity
 from apps.subscribers import errors, selectors
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.models import (
+    IdentityDocument,
+    Representative,
+    Subscriber,
+    Verification,
+    VerificationCheck,
+)
 from apps.subscribers.realname import checks, text
-from apps.subscribers.realname.checks import Finding, Rules, Subject
+from apps.subscribers.realname.checks import Finding, Party, Rules, Subject
 from apps.subscribers.realname.providers import http
 from apps.subscribers.realname.providers.base import Providers
 from apps.subscribers.services import cases
-from apps.subscribers.services.register import require_register
-from apps.subscribers.states import CaseStatus, Channel, CheckOutcome, VerificationStatus
+from apps.subscribers.services.examining import PersonInput, names_somebody
+from apps.subscribers.services.representatives import choose_representative, require_register
+from apps.subscribers.states import (
+    CaseStatus,
+    Channel,
+    CheckOutcome,
+    RepresentativeRole,
+    VerificationStatus,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +70,19 @@ def request_verification(
     now: datetime,
     dealer: str | None = None,
     face_session: str | None = None,
+    proxy: PersonInput | None = None,
 ) -> Verification:
     """Puts a verification of the subscriber's latest document in the queue: PENDING, due at once.
 
-    `dealer` is a code or public id, `face_session` the face provider's handle of the live session.
+    `dealer` is a code or public id, `face_session` the face provider's handle of the live session: of the holder, or of
+    whoever stands for them. That is the guardian, the responsible person or, recorded with this verification, `proxy`.
 
     :raises NotFound: the subscriber is unknown or another operator's.
     :raises SubscriberErased:
     :raises VerificationInProgress: one is still open. :raises DealerNotAllowed: as operators says.
     :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session.
     :raises TextInvalid: the face session is not one. :raises Forbidden: staff without `subscribers.register`.
+    :raises ProxyNotAccepted, RepresentativeMissing, AuthorisationLetterMissing: see `choose_representative`.
     """
     require_register(actor)
     session = face_session or ""
@@ -80,6 +96,10 @@ def request_verification(
         raise errors.VerificationInProgress
     document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
     _check_face_session(session, subscriber, document, now)
+    representative = choose_representative(
+        actor=actor, subscriber=subscriber, proxy=proxy, channel=channel, now=now
+    )
+    _check_nobody_named(session, representative)
     acting = None
     if dealer:
         acting = operators.require_dealer(
@@ -91,6 +111,7 @@ def request_verification(
         document=document,
         channel=channel,
         dealer=acting,
+        representative=representative,
         face_session=session,
         requested_by=f"{actor.kind}:{actor.id}",
         status=VerificationStatus.PENDING,
@@ -103,7 +124,12 @@ def request_verification(
         target_type="verification",
         target_id=verification.uid,
         operator_id=verification.operator_id,
-        after={"status": verification.status, "subscriber": subscriber.uid, "channel": channel},
+        after={
+            "status": verification.status,
+            "subscriber": subscriber.uid,
+            "channel": channel,
+            **({"representative": representative.uid} if representative else {}),
+        },
         now=now,
     )
     dispatch.after_commit("subscribers.run_verifications")
@@ -138,7 +164,7 @@ def claim_due_verifications(
     """
     rows = list(
         Verification.objects.due(now=now)
-        .select_related("subscriber", "document", "dealer", "override")
+        .select_related("subscriber", "document", "dealer", "override", "representative")
         .select_for_update(skip_locked=True, of=("self",), no_key=True)
         .order_by("next_attempt_at", "id")[:limit]
     )
@@ -328,12 +354,17 @@ def _check_face_session(
     # It is stored in clear: nobody's number or name may hide in it.
     personal = document.open_number() in session.upper() or subscriber.open_name() in session
     if personal or len(session) > FACE_SESSION_CHARACTERS or text.has_refused(session):
-        detail = (
-            f"The provider's handle: at most {FACE_SESSION_CHARACTERS} visible characters, nothing personal."
-        )
-        raise errors.TextInvalid(
-            errors=[FieldError("/evidence/face_session", errors.TextInvalid.code, detail)]
-        )
+        raise _no_session()
+
+
+def _check_nobody_named(session: str, person: Representative | None) -> None:
+    if session and person is not None and names_somebody(session, person.open_name(), [person.open_number()]):
+        raise _no_session()
+
+
+def _no_session() -> errors.TextInvalid:
+    detail = f"The provider's handle: at most {FACE_SESSION_CHARACTERS} visible characters, nothing personal."
+    return errors.TextInvalid(errors=[FieldError("/evidence/face_session", errors.TextInvalid.code, detail)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +380,9 @@ def _policy(operator_id: int, now: datetime) -> _Policy:
         keys=(
             PolicyKey.ACCEPTED_DOCUMENT_TYPES,
             PolicyKey.MINIMUM_AGE,
+            PolicyKey.MINIMUM_AGE_WITH_GUARDIAN,
+            PolicyKey.REPRESENTATIVE_AGE,
+            PolicyKey.PROXY_CHANNELS,
             PolicyKey.FACE_EVIDENCE_REQUIRED,
             PolicyKey.VERIFICATION_FRESH_DAYS,
             PolicyKey.VERIFICATION_PATIENCE_HOURS,
@@ -358,6 +392,9 @@ def _policy(operator_id: int, now: datetime) -> _Policy:
     rules = Rules(
         accepted_document_types=frozenset(found[PolicyKey.ACCEPTED_DOCUMENT_TYPES]),
         minimum_age=found[PolicyKey.MINIMUM_AGE],
+        minimum_age_with_guardian=found[PolicyKey.MINIMUM_AGE_WITH_GUARDIAN],
+        representative_age=found[PolicyKey.REPRESENTATIVE_AGE],
+        proxy_channels=frozenset(found[PolicyKey.PROXY_CHANNELS]),
         face_session_required=found[PolicyKey.FACE_EVIDENCE_REQUIRED],
     )
     patience = timedelta(hours=found[PolicyKey.VERIFICATION_PATIENCE_HOURS])
@@ -383,6 +420,7 @@ def _subject(verification: Verification, rules: Rules, now: datetime) -> Subject
     subscriber, document, dealer = verification.subscriber, verification.document, verification.dealer
     try:
         name, number = subscriber.open_name(), document.open_number()
+        representative = _party(verification.representative)
     except SealBroken:
         logger.error("sealed identity does not open", extra={"verification": verification.uid})
         return None
@@ -395,6 +433,7 @@ def _subject(verification: Verification, rules: Rules, now: datetime) -> Subject
         valid_until=document.valid_until,
         channel=verification.channel,
         face_session=verification.face_session,
+        representative=representative,
         dealer_may_act=None if dealer is None else dealer.validity(now=now) is Validity.VALID,
         today=china_date(now),
         rules=rules,
@@ -406,6 +445,20 @@ def _overruled(verification: Verification) -> tuple[str, str] | None:
     """The failure that two people have overruled for this verification."""
     case = getattr(verification, "override", None)
     return None if case is None else (case.check_name, case.check_code)
+
+
+def _party(row: Representative | None) -> Party | None:
+    """:raises SealBroken: when a ciphertext is not the row's."""
+    if row is None:
+        return None
+    return Party(
+        role=RepresentativeRole(row.role),
+        name=row.open_name(),
+        document_type=row.document_type,
+        document_number=row.open_number(),
+        valid_from=row.valid_from,
+        valid_until=row.valid_until,
+    )
 
 
 def _run_checks(

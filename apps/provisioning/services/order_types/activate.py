@@ -42,6 +42,7 @@ def place_activation_order(
     plan: str,
     wish: NumberWish,
     iccid: str | None = None,
+    actual_user: str | None = None,
     dealer: str | None = None,
     external_id: str = "",
     now: datetime,
@@ -52,11 +53,14 @@ def place_activation_order(
     everything it took, and goes on by itself when the check passes (cybersecurity law art. 24: no identity, no
     service).
 
+    `actual_user`: the verified person who is going to use a line of an organization.
+
     :raises NotFound: no such subscriber or reservation of this operator. :raises Forbidden: staff without orders.place.
     :raises LicenceNotValid, AgreementNotValid: the operator may not sell on this carrier today, or not in this area.
     :raises IdentityNotVerified, IdentityExpired: the last check failed, or is too old.
     :raises HolderLimitReached, PlanNotAvailable, DealerNotAllowed, NumberNotAvailable, ReservationExpired:
     :raises SimNotAvailable, SimWrongCarrier:
+    :raises ActualUserMissing, ActualUserNotAccepted: see `lines.find_user`; as to being verified, `errors` says who.
     """
     require_right(actor, "orders.place")
     person = subscribers.get_subscriber(actor=actor, uid=subscriber)
@@ -71,8 +75,9 @@ def place_activation_order(
     connection = carriers.get_connection(operator_id=operator_id, host_carrier_id=carrier_id)
     verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
     require_not_failed(verification.standing)
+    user = lines.find_user(actor=actor, holder=person, uid=actual_user, now=now)
 
-    slot_id = lines.take_place_of(actor=actor, person=person, now=now)
+    places = lines.take_places(operator_id=operator_id, holder=person, user=user, now=now)
     number = numbering.take_number(
         actor=actor,
         operator_id=operator_id,
@@ -94,7 +99,8 @@ def place_activation_order(
         plan=ordered_plan,
         number=number,
         sim=sim,
-        slot_id=slot_id,
+        places=places,
+        user=user,
         dealer=seller,
         now=now,
     )

@@ -43,9 +43,17 @@ def _require_another_holder(line: Line, person_id: int) -> None:
 
 @operation
 def place_transfer_order(
-    *, actor: Actor, line: str, subscriber: str, external_id: str = "", now: datetime
+    *,
+    actor: Actor,
+    line: str,
+    subscriber: str,
+    actual_user: str | None = None,
+    external_id: str = "",
+    now: datetime,
 ) -> ServiceOrder:
     """Takes a place of the new holder; once the carrier has the new name, the line moves there and the old is free.
+
+    An organization has an `actual_user`, whose place is taken as well.
 
     HELD while the new holder's check is undecided.
 
@@ -55,6 +63,7 @@ def place_transfer_order(
     :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today.
     :raises IdentityNotVerified, IdentityExpired: the new holder's last check failed, or is too old.
     :raises HolderLimitReached: all places of the new holder are filled. :raises CarrierNotConnected:
+    :raises ActualUserMissing, ActualUserNotAccepted: see `lines.find_user`; as to being verified, `errors` says who.
     """
     require_right(actor, "orders.place")
     found = line_selectors.get_line(actor=actor, uid=line)
@@ -66,18 +75,19 @@ def place_transfer_order(
     require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
     verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
     require_not_failed(verification.standing)
-    slot_id = lines.take_place_of(actor=actor, person=person, now=now)
+    user = lines.find_user(actor=actor, holder=person, uid=actual_user, now=now)
+    places = lines.take_places(operator_id=found.operator_id, holder=person, user=user, now=now)
     locked = lock_free(found.pk, _states_of(found))
     # Since we looked it may have become theirs.
     _require_another_holder(locked, person.pk)
-    if slot_id is not None:
-        lines.promise_holder_slot(actor=actor, slot_id=slot_id, line_id=locked.pk)
+    lines.promise_places(actor=actor, places=places, line_id=locked.pk)
     order = write_down(
         actor=actor,
         line=locked,
         order_type=OrderType.TRANSFER,
         external_id=external_id,
         new_holder=person,
+        new_user=user,
         now=now,
     )
     if verification.standing is Standing.PASSED_FRESH:
@@ -89,13 +99,19 @@ def place_transfer_order(
 
 def _complete(actor: Actor, order: ServiceOrder, now: datetime) -> None:
     assert order.new_holder_id is not None  # noqa: S101 - constraint order_new_holder
-    lines.transfer_line(actor=actor, line_id=order.line_id, subscriber_id=order.new_holder_id, now=now)
+    lines.transfer_line(
+        actor=actor,
+        line_id=order.line_id,
+        subscriber_id=order.new_holder_id,
+        user=order.new_user,
+        now=now,
+    )
     # The plans of the old holder are not the new one's.
     cancel_scheduled(actor=actor, line_id=order.line_id, reason="line_transferred", now=now)
 
 
 def _undo(actor: Actor, order: ServiceOrder, reason: str, now: datetime) -> None:
-    lines.release_promised_slot(actor=actor, line_id=order.line_id)
+    lines.release_promised_places(actor=actor, line_id=order.line_id)
 
 
 KIND = OrderKind(complete=_complete, undo=_undo)

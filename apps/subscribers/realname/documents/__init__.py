@@ -30,6 +30,7 @@ from apps.subscribers.realname.documents.resident import parse_residence_permit,
 __all__ = [
     "FAULTS",
     "FIRST_GENERATION",
+    "PERSONAL_DOCUMENTS",
     "DocumentInput",
     "DocumentType",
     "NumberFault",
@@ -59,6 +60,10 @@ class DocumentType(StrEnum):
     PASSPORT = "passport"
     MILITARY_ID = "military_id"
     USCC = "uscc"
+
+
+# All but the code of an organization.
+PERSONAL_DOCUMENTS = tuple(type for type in DocumentType if type is not DocumentType.USCC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
