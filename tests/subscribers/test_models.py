@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps as django_apps
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -14,6 +15,7 @@ from apps.core.db import violated_constraint
 from apps.core.errors import InvalidTransition
 from apps.core.sealing import SealBroken
 from apps.operators.models import VirtualOperator
+from apps.subscribers import services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
 from apps.subscribers.states import VERIFICATION, VerificationStatus
 from tests.factories.subscribers import given_subscriber, given_verification
@@ -266,3 +268,13 @@ def test_the_table_of_steps() -> None:
         ("REVIEW", "FAILED"),
         ("PASSED", "EXPIRED"),
     }
+
+
+def test_a_rotation_moves_every_sealed_column() -> None:
+    there_are = {
+        (model, field.name)
+        for model in django_apps.get_app_config("subscribers").get_models()
+        for field in model._meta.concrete_fields
+        if field.name.endswith("_sealed")
+    }
+    assert {(model, column) for model, columns in services.SEALED.values() for column in columns} == there_are
