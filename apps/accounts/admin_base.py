@@ -61,8 +61,8 @@ class Shown:
 
 # Called as call(actor=, row=, reason=, now=); a text becomes a message, `Shown` a page, None nothing.
 ButtonCall = Callable[..., "str | Shown | None"]
-# Called as call(actor=, now=, **the form's fields); answers the new row and what to say about it.
-CreateCall = Callable[..., "tuple[Model, str | Shown]"]
+# Called as call(actor=, now=, **the form's fields); answers the new row (None: many) and what to say about it.
+CreateCall = Callable[..., "tuple[Model | None, str | Shown]"]
 
 
 def _always(row: Any) -> bool:
@@ -394,7 +394,7 @@ class TenantAdmin(ModelAdmin):
             request, "service_form.html", title=f"Add {self.model._meta.verbose_name}", form=form
         )
 
-    def _answer(self, request: HttpRequest, row: Model, outcome: str | Shown | None) -> HttpResponse:
+    def _answer(self, request: HttpRequest, row: Model | None, outcome: str | Shown | None) -> HttpResponse:
         if isinstance(outcome, Shown):
             response = self._page(
                 request, "shown.html", title=outcome.title, shown=outcome, back=self._url_of(row)
@@ -413,10 +413,13 @@ class TenantAdmin(ModelAdmin):
             {**everywhere, "opts": self.model._meta, "title": title, "media": self.media, **context},
         )
 
-    def _to_page_of(self, row: Model) -> HttpResponse:
+    def _to_page_of(self, row: Model | None) -> HttpResponse:
         return redirect(self._url_of(row))
 
-    def _url_of(self, row: Model) -> str:
+    def _url_of(self, row: Model | None) -> str:
+        """Its page, or the list."""
+        if row is None:
+            return reverse(f"admin:{self._url_name('changelist')}")
         return reverse(f"admin:{self._url_name('change')}", args=(row.pk,))
 
     def _url_name(self, page: str) -> str:

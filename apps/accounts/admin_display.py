@@ -33,13 +33,13 @@ _TONES = {
     ),
     # Waits for time or for somebody.
     "warning": (
-        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT PREVIEWED QUARANTINED RETURNING REVIEW SUSPENDED"
-        " OPEN REQUESTED UNAVAILABLE UNKNOWN VERIFYING"
+        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT ONE_WAY PREVIEWED QUARANTINED RETURNING REVIEW"
+        " OPEN REQUESTED SUSPENDED UNAVAILABLE UNKNOWN VERIFYING WARNED"
     ),
     # Refused, broken, forbidden.
     "danger": (
         "CONFLICT FAIL FAILED INVALID LOCKED_OUT LOST MISCONFIGURED NONE NOT_VERIFIED REFUSED REJECTED"
-        " REVOKED UNMATCHED WITHHELD"
+        " REVOKED TWO_WAY UNMATCHED WITHHELD"
     ),
     # Over, and nothing is wrong with it.
     "default": (
@@ -68,6 +68,7 @@ TARGETS = {
     "job": "provisioning_activationjob",
     "licence": "operators_licence",
     "line": "lines_line",
+    "notice_template": "subscribers_noticetemplate",
     "number_range": "numbering_numberrange",
     "operator": "operators_virtualoperator",
     "order": "provisioning_serviceorder",
@@ -76,6 +77,7 @@ TARGETS = {
     "plan": "lines_plan",
     "policy": "operators_policy",
     "reservation": "numbering_reservation",
+    "reverification_demand": "subscribers_reverificationdemand",
     "sim_batch": "sims_simbatch",
     "sim_card": "sims_simcard",
     "stock": "numbering_rangestock",

@@ -23,6 +23,7 @@ _OPERATOR_RIGHTS = frozenset(
         "numbering.manage",
         "numbering.release_early",
         "orders.place",
+        "realname.demand",
         "realname.review",
         "retention.hold",
         "sims.manage",
@@ -42,6 +43,7 @@ RIGHTS: dict[Role, frozenset[str]] = {
             # To close what was opened in somebody's name without them.
             "lines.terminate",
             "numbering.release_early",
+            "realname.demand",
             "realname.review",
             "retention.hold",
         }

@@ -22,6 +22,7 @@ LOCK_ORDER = (
     "subscribers.Verification",
     "subscribers.ReviewCase",
     "provisioning.HolderDispute",
+    "subscribers.ReverificationDemand",
     "lines.HolderSlot",
     "numbering.BulkRun",
     "numbering.BulkRow",

@@ -165,6 +165,15 @@ class SuspensionQuerySet(TenantQuerySet["SuspensionReason"]):
     def in_force(self) -> Self:
         return self.filter(lifted_at=None)
 
+    def liftable_by(self, *, owner: str, actor_id: str) -> Self:
+        """A partner app and the system lift what they placed themselves, staff all but what a demand stands behind.
+
+        What a re-verification has placed goes when it is passed or withdrawn, and not before.
+        """
+        if owner in (SuspensionOwner.PARTNER, SuspensionOwner.SYSTEM):
+            return self.filter(owner=owner, placed_by=actor_id)
+        return self.exclude(owner=SuspensionOwner.SYSTEM, cause=SuspensionCause.REVERIFICATION)
+
     def not_the_partners(self) -> Self:
         """Placed by the operator or on somebody's order, or of the kind that only these may place."""
         return self.exclude(owner=SuspensionOwner.PARTNER) | self.filter(cause__in=GRAVE)
@@ -183,8 +192,8 @@ class SuspensionReason(models.Model):
     placed_by_label = models.CharField(max_length=150)
     placed_at = models.DateTimeField()
     # What the subscriber is told, and what helps; `note` is the caller's own.
-    notice = models.CharField(max_length=200)
-    remedy = models.CharField(max_length=200)
+    notice = models.CharField(max_length=700)
+    remedy = models.CharField(max_length=700)
     note = models.CharField(max_length=200, blank=True)
     lifted_by = models.CharField(max_length=64, blank=True)
     lifted_by_label = models.CharField(max_length=150, blank=True)
@@ -193,6 +202,13 @@ class SuspensionReason(models.Model):
     objects = SuspensionQuerySet.as_manager()
 
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["placed_by"],
+                condition=Q(lifted_at=None, owner="SYSTEM"),
+                name="suspension_by_system",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["line", "cause", "kind", "placed_by"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -134,24 +134,38 @@ def is_held_by_others(*, line_id: int) -> bool:
     return SuspensionReason.objects.in_force().filter(line_id=line_id).not_the_partners().exists()
 
 
-def get_kind_without(*, line_id: int, cause: SuspensionCause, partner: str | None) -> SuspensionKind | None:
-    """How still the line will be when what stands there for this cause is lifted: that partner's own, or (None) all.
+def get_kind_without(
+    *, line_id: int, cause: SuspensionCause, owner: SuspensionOwner, actor_id: str
+) -> SuspensionKind | None:
+    """How still the line will be when what stands there for this cause and may be lifted by these is lifted.
 
     :raises SuspensionNotFound: nothing stands there for this cause.
-    :raises SuspensionNotYours: something does, but nothing of that partner's.
+    :raises SuspensionNotYours: something does, but nothing that they may lift.
     """
-    reasons = list(SuspensionReason.objects.in_force().filter(line_id=line_id))
-    named = [reason for reason in reasons if reason.cause == cause]
-    if not named:
+    in_force = SuspensionReason.objects.in_force().filter(line_id=line_id)
+    liftable = set(
+        in_force.filter(cause=cause).liftable_by(owner=owner, actor_id=actor_id).values_list("pk", flat=True)
+    )
+    reasons = list(in_force)
+    if not any(reason.cause == cause for reason in reasons):
         raise SuspensionNotFound
-    lifted = [
-        reason
-        for reason in named
-        if partner is None or (reason.owner == SuspensionOwner.PARTNER and reason.placed_by == partner)
-    ]
-    if not lifted:
+    if not liftable:
         raise SuspensionNotYours
-    return strongest(*(reason.kind for reason in reasons if reason not in lifted))
+    return strongest(*(reason.kind for reason in reasons if reason.pk not in liftable))
+
+
+def list_holders(*, operator_id: int, subscriber_ids: Collection[int]) -> set[int]:
+    """Those of these people who have a line, be it only ordered."""
+    lines = Line.objects.filter(operator_id=operator_id, subscriber_id__in=subscriber_ids, terminated_at=None)
+    return set(lines.values_list("subscriber_id", flat=True))
+
+
+def get_lines_of_numbers(*, actor: Actor, numbers: Collection[int]) -> dict[int, Line]:
+    """The line that holds each of these numbers now, within the actor's operator; numbers without one are left out."""
+    held = NumberAssignment.objects.filter(
+        number_id__in=numbers, released_at=None, line__in=Line.objects.visible_to(actor)
+    )
+    return {each.number_id: each.line for each in held.select_related("line")}
 
 
 def get_number(*, line_id: int) -> int:

@@ -45,6 +45,11 @@ class PolicyKey(StrEnum):
     ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
     FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
     CONSENT_REQUIRED = "realname.consent_required"
+    ABNORMAL_USE_HOURS = "reverification.abnormal_use_hours"
+    DOCUMENT_EXPIRED_HOURS = "reverification.document_expired_hours"
+    REGULATOR_LIST_HOURS = "reverification.regulator_list_hours"
+    DISPUTE_HOURS = "reverification.dispute_hours"
+    DOCUMENT_WARNING_DAYS = "reverification.document_warning_days"
     REVEALS_PER_HOUR = "identity.reveals_per_hour"
     HELD_ORDER_HOURS = "provisioning.held_order_hours"
     JOB_MAX_ATTEMPTS = "provisioning.job_max_attempts"
@@ -70,6 +75,7 @@ NumberKey = Literal[
     PolicyKey.VERIFICATION_FRESH_DAYS,
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
     PolicyKey.REVIEW_CLAIM_MINUTES,
+    PolicyKey.DOCUMENT_WARNING_DAYS,
     PolicyKey.REVEALS_PER_HOUR,
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
@@ -84,6 +90,12 @@ FlagKey = Literal[
     PolicyKey.FACE_EVIDENCE_REQUIRED,
 ]
 CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.PROXY_CHANNELS]
+LadderKey = Literal[
+    PolicyKey.ABNORMAL_USE_HOURS,
+    PolicyKey.DOCUMENT_EXPIRED_HOURS,
+    PolicyKey.REGULATOR_LIST_HOURS,
+    PolicyKey.DISPUTE_HOURS,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +135,23 @@ class Codes:
         return tuple(value)
 
 
-REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """How long each of so many steps lasts, in whole hours from nothing to a year."""
+
+    steps: int
+
+    def read(self, value: object) -> tuple[int, ...]:
+        if not isinstance(value, (list, tuple)) or len(value) != self.steps:
+            raise PolicyInvalid(f"Expected a list of {self.steps} whole numbers.")
+        hours = WholeNumber(0, 366 * 24)
+        return tuple(hours.read(each) for each in value)
+
+
+# From the warning to one-way suspension, and from there to two-way suspension.
+_DEMAND = Ladder(steps=2)
+
+REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder] = {
     # Live lines per identity document and enterprise, nationwide.
     PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
     # How long ago a partner app may have had the person verified who asks for their numbers.
@@ -167,6 +195,13 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes] = {
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
     PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
     PolicyKey.CONSENT_REQUIRED: Flag(),
+    PolicyKey.ABNORMAL_USE_HOURS: _DEMAND,
+    # From the end of the document; the warning comes before it.
+    PolicyKey.DOCUMENT_EXPIRED_HOURS: _DEMAND,
+    PolicyKey.REGULATOR_LIST_HOURS: _DEMAND,
+    PolicyKey.DISPUTE_HOURS: _DEMAND,
+    # Before the last day of a document.
+    PolicyKey.DOCUMENT_WARNING_DAYS: WholeNumber(1, 365),
     # People in clear, by one member of staff.
     PolicyKey.REVEALS_PER_HOUR: WholeNumber(1, 10_000),
     PolicyKey.HELD_ORDER_HOURS: WholeNumber(1, 24 * 90),
@@ -182,8 +217,10 @@ def get(*, operator_id: int | None, key: NumberKey, now: datetime) -> int: ...
 def get(*, operator_id: int | None, key: FlagKey, now: datetime) -> bool: ...
 @overload
 def get(*, operator_id: int | None, key: CodesKey, now: datetime) -> tuple[str, ...]: ...
+@overload
+def get(*, operator_id: int | None, key: LadderKey, now: datetime) -> tuple[int, ...]: ...
 def get(*, operator_id: int | None, key: PolicyKey, now: datetime) -> Any:
-    """The value in force for the operator (None: the default for all), as int, bool or tuple of codes.
+    """The value in force for the operator (None: the default for all), as int, bool or tuple.
 
     :raises PolicyMissing: when no row sets it.
     """

@@ -20,6 +20,13 @@ class VerificationNotHolders(RuleViolation):
     detail = "This real-name check is not of the line's holder."
 
 
+class DemandListInvalid(RuleViolation):
+    """A list of lines to be verified again: `errors` names each wrong row by its line in the file."""
+
+    code = "demand_list_invalid"
+    detail = "Not every row is a running line of this operator; nothing has been demanded."
+
+
 class JobNotRetryable(Conflict):
     """Only a job that failed for the system's reasons can be tried again."""
 

@@ -18,7 +18,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Random
 
 from apps.audit import selectors as audit
 from apps.audit.models import AuditEvent
@@ -26,9 +26,11 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
+from apps.lines.models import Line, SuspensionReason
+from apps.lines.states import LIVE_LINE, SuspensionOwner
 from apps.provisioning.models import ActivationJob, CarrierCallback, HolderDispute, ServiceOrder
 from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
-from apps.subscribers.models import Verification
+from apps.subscribers.models import ReverificationDemand, Verification
 from apps.subscribers.states import VerificationStatus
 
 
@@ -193,6 +195,43 @@ def get_waiting_disputes(*, actor: Actor, now: datetime) -> WaitingDisputes:
         .aggregate(count=Count("id"), overdue=Count("id", filter=Q(due_at__lte=now)))
     )
     return WaitingDisputes(found["count"], found["overdue"])
+
+
+def list_lines_to_move(*, demand: ReverificationDemand, limit: int) -> list[tuple[str, bool]]:
+    """Lines that are not as the demand wants them, as (public id, whether an order for it can be placed now).
+
+    While it is open: the subscriber's, or the one line, without its reason of this step. Afterwards: those where a
+    reason of it stands or is on its way. Lines that can be dealt with now come first.
+    """
+    busy = ServiceOrder.objects.open().filter(line_id=OuterRef("pk"))
+    lines = _lines_under(demand)
+    placed = SuspensionReason.objects.in_force().filter(
+        line_id=OuterRef("pk"), owner=SuspensionOwner.SYSTEM, placed_by=demand.uid
+    )
+    if demand.is_open:
+        lines = lines.filter(~Exists(placed.filter(kind=demand.status)))
+    else:
+        # From the reasons, by their index; an order that is on its way stands at a line of the subscriber's.
+        standing = SuspensionReason.objects.in_force().filter(
+            owner=SuspensionOwner.SYSTEM, placed_by=demand.uid
+        )
+        coming = lines.filter(Exists(busy.filter(placed_by=demand.uid)))
+        ids = {*standing.values_list("line_id", flat=True), *coming.values_list("pk", flat=True)}
+        lines = Line.objects.filter(pk__in=ids)
+    free = ~Exists(busy) & Q(status__in=LIVE_LINE)
+    rows = lines.annotate(free=ExpressionWrapper(free, output_field=BooleanField()))
+    # Any of them, so that some that cannot be moved are not always in the way; then in one order, as they are locked.
+    return sorted(rows.order_by("-free", Random()).values_list("uid", "free")[:limit])
+
+
+def has_line_under(*, demand: ReverificationDemand) -> bool:
+    """Whether there is a line that the demand could suspend, now or when it has been activated."""
+    return _lines_under(demand).exists()
+
+
+def _lines_under(demand: ReverificationDemand) -> QuerySet[Line]:
+    lines = Line.objects.filter(subscriber_id=demand.subscriber_id, terminated_at=None)
+    return lines.filter(uid=demand.line_uid) if demand.line_uid else lines
 
 
 @dataclass(frozen=True, slots=True)

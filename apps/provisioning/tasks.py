@@ -52,6 +52,29 @@ def start_scheduled_orders(**_future: Any) -> None:
     services.start_scheduled_orders(actor=WORKER, now=clock.now())
 
 
+@shared_task(name="provisioning.apply_reverification")
+def apply_reverification(*, subject: str, **_future: Any) -> None:
+    """Consumer of a demand's steps and its end: its lines follow at once."""
+    demand_id = subscribers.get_demand_id(demand_uid=subject)
+    if demand_id is not None:
+        services.apply_demand(demand_id=demand_id, now=database_now())
+
+
+@shared_task(name="provisioning.apply_reverifications")
+def apply_reverifications(**_future: Any) -> None:
+    """Finds the lines that a demand to be verified again still has to reach or to leave."""
+    while services.apply_demands(now=database_now()):
+        pass
+
+
+@shared_task(name="provisioning.warn_of_ending_documents")
+def warn_of_ending_documents(**_future: Any) -> None:
+    """Warns holders of lines whose document ends."""
+    services.warn_of_ending_documents(
+        actor=Actor.system("provisioning.warn_of_ending_documents"), now=clock.now()
+    )
+
+
 @shared_task(name="provisioning.sweep")
 def sweep(**_future: Any) -> None:
     """Finds whatever a lost message or a dead worker left behind, and nudges again."""

@@ -233,3 +233,22 @@ class TooManyReveals(Forbidden):
 
     code = "too_many_reveals"
     detail = "You have looked at too many identities; try again later."
+
+
+class DemandAlreadyOpen(Conflict):
+    """The same is demanded of the same person, for the same line, already."""
+
+    code = "demand_already_open"
+    detail = "This has been demanded already and is still open."
+
+
+class NoticeMissing(RuleViolation):
+    """Nobody is suspended without being told why (Anti-Telecom-Fraud Law art. 32): the seeds bring the words."""
+
+    code = "notice_missing"
+    detail = "There are no words for what the person has to be told."
+
+
+class NoticeInvalid(RuleViolation):
+    code = "notice_invalid"
+    detail = "A text is empty, too long, or names something that is not known."

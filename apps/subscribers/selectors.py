@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor
-from apps.core.public_ids import get_by_uid
+from apps.core.public_ids import MalformedId, get_by_uid
 from apps.subscribers.models import (
     Consent,
+    DemandStep,
     IdentityDocument,
     IdentityImage,
     LegalHold,
+    NoticeTemplate,
     Representative,
+    ReverificationDemand,
     ReviewCase,
     Subscriber,
     Verification,
@@ -26,6 +29,7 @@ from apps.subscribers.realname import names
 from apps.subscribers.states import (
     CheckOutcome,
     ConsentPurpose,
+    DemandStatus,
     ImageKind,
     RepresentativeRole,
     Standing,
@@ -40,6 +44,8 @@ SELECT document.id, document.fingerprint
 FROM person JOIN subscribers_identitydocument AS document ON document.subscriber_id = person.id
 ORDER BY document.id FOR KEY SHARE OF document
 """
+
+_STEPS = Prefetch("steps", DemandStep.objects.order_by("id"))
 
 
 def get_subscriber(*, actor: Actor, uid: str) -> Subscriber:
@@ -181,6 +187,80 @@ def list_erasable(*, operator_id: int, before: datetime) -> QuerySet[Subscriber]
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EndingDocument:
+    """A document with an end; new while this end has not been a reason to demand anything."""
+
+    id: int
+    subscriber_id: int
+    valid_until: date
+    is_new: bool
+
+
+def list_ending_documents(
+    *, operator_id: int, until: date, after: tuple[date, int] | None = None, limit: int
+) -> list[EndingDocument]:
+    """One operator's documents whose last day is `until` or before, by (last day, id), behind `after`.
+
+    At most `limit` rows of an index are read, whatever is new among them, so that walking over all of them is bounded
+    work each time.
+    """
+    documents = IdentityDocument.objects.filter(operator_id=operator_id, valid_until__lte=until)
+    if after is not None:
+        day, last = after
+        documents = documents.filter(Q(valid_until__gt=day) | Q(id__gt=last), valid_until__gte=day)
+    rows = list(
+        documents.order_by("valid_until", "id").values_list("id", "subscriber_id", "valid_until")[:limit]
+    )
+    used = set(
+        ReverificationDemand.objects.filter(document_id__in=[row[0] for row in rows]).values_list(
+            "document_id", "document_until"
+        )
+    )
+    return [
+        EndingDocument(key, subscriber_id, day, (key, day) not in used)
+        for key, subscriber_id, day in rows
+        if day is not None
+    ]
+
+
+def list_demands_to_apply(*, now: datetime, limit: int) -> list[int]:
+    """Keys of demands whose lines have to be looked at, longest due first; one read of a partial index."""
+    rows = ReverificationDemand.objects.unapplied(now=now).order_by("apply_at", "id")
+    return list(rows.values_list("id", flat=True)[:limit])
+
+
+def get_demand_id(*, demand_uid: str) -> int | None:
+    """None for an unknown one. For consumers of its events."""
+    return ReverificationDemand.objects.filter(uid=demand_uid).values_list("id", flat=True).first()
+
+
+def get_demand_words(*, demand_uid: str, status: DemandStatus) -> tuple[str, str] | None:
+    """Notice and remedy of that step, in Chinese and then in English; None when the id is no demand's."""
+    try:
+        step = DemandStep.objects.filter(demand__uid=demand_uid, status=status).first()
+    except MalformedId:
+        return None
+    return (f"{step.notice_zh}\n{step.notice_en}", f"{step.remedy_zh}\n{step.remedy_en}") if step else None
+
+
+def list_demands(
+    *, actor: Actor, subscriber_id: int, line_uid: str | None = None
+) -> QuerySet[ReverificationDemand]:
+    """Of one subscriber, the last first, with their steps; with `line_uid` only those that the line is under."""
+    demands = ReverificationDemand.objects.visible_to(actor).filter(subscriber_id=subscriber_id)
+    if line_uid is not None:
+        demands = demands.filter(line_uid__in=("", line_uid))
+    return demands.order_by("-id").prefetch_related(_STEPS)
+
+
+def list_notice_templates(*, actor: Actor) -> QuerySet[NoticeTemplate]:
+    """The operator's own words and the default ones."""
+    if actor.operator_id is None:
+        return NoticeTemplate.objects.all()
+    return NoticeTemplate.objects.filter(Q(operator_id=actor.operator_id) | Q(operator_id=None))
+
+
 def has_due_verifications(*, now: datetime) -> bool:
     """Whether a worker would find something to claim; one read of a partial index."""
     return Verification.objects.due(now=now).exists()
@@ -219,6 +299,11 @@ def _with_parts(subscribers: QuerySet[Subscriber]) -> QuerySet[Subscriber]:
         Prefetch("verifications", latest, to_attr="latest_verification"),
         Prefetch("representatives", standing, to_attr="standing_for_it"),
         Prefetch("images", letters, to_attr="known_letters"),
+        Prefetch(
+            "demands",
+            ReverificationDemand.objects.open().order_by("id").prefetch_related(_STEPS),
+            to_attr="open_demands",
+        ),
     ]
     return subscribers.prefetch_related(*parts)
 

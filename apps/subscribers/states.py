@@ -90,6 +90,41 @@ class ConsentPurpose(models.TextChoices):
     MARKETING = "MARKETING"
 
 
+class DemandReason(models.TextChoices):
+    """Why somebody has to be verified again (Anti-Telecom-Fraud Law arts. 10 and 11; Order 25 art. 10)."""
+
+    ABNORMAL_USE = "ABNORMAL_USE", "abnormal use"
+    DOCUMENT_EXPIRED = "DOCUMENT_EXPIRED", "document expires"
+    REGULATOR_LIST = "REGULATOR_LIST", "on a regulator's list"
+    DISPUTE = "DISPUTE", "somebody disputes whose line it is"
+
+
+class DemandStatus(models.TextChoices):
+    """How far a demand has come. ONE_WAY and TWO_WAY are what the lines are to be."""
+
+    WARNED = "WARNED", "warned"
+    ONE_WAY = "ONE_WAY", "one-way"
+    TWO_WAY = "TWO_WAY", "two-way"
+    PASSED = "PASSED", "passed"
+    WITHDRAWN = "WITHDRAWN", "withdrawn"
+
+
+OPEN_DEMAND = (DemandStatus.WARNED, DemandStatus.ONE_WAY, DemandStatus.TWO_WAY)
+# What comes by itself when nobody is verified.
+NEXT_STEP = {DemandStatus.WARNED: DemandStatus.ONE_WAY, DemandStatus.ONE_WAY: DemandStatus.TWO_WAY}
+
+# Everybody is warned first, if only for a moment, and nobody's line is ended for want of a verification.
+REVERIFICATION = StateMachine(
+    "re-verification demand",
+    {
+        DemandStatus.WARNED: {DemandStatus.ONE_WAY, DemandStatus.PASSED, DemandStatus.WITHDRAWN},
+        DemandStatus.ONE_WAY: {DemandStatus.TWO_WAY, DemandStatus.PASSED, DemandStatus.WITHDRAWN},
+        DemandStatus.TWO_WAY: {DemandStatus.PASSED, DemandStatus.WITHDRAWN},
+        DemandStatus.PASSED: set(),
+        DemandStatus.WITHDRAWN: set(),
+    },
+)
+
 # A verification is never reopened: whoever failed or expired starts a new one.
 VERIFICATION = StateMachine(
     "verification",

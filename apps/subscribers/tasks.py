@@ -31,6 +31,14 @@ def expire_verifications(**_future: Any) -> None:
         pass
 
 
+@shared_task(name="subscribers.take_reverification_steps")
+def take_reverification_steps(**_future: Any) -> None:
+    """Takes the next step of demands to be verified again whose time has come, until none is left."""
+    actor = Actor.system("subscribers.take_reverification_steps")
+    while services.take_due_steps(actor=actor, now=database_now()):
+        pass
+
+
 @shared_task(name="subscribers.remove_erased_files")
 def remove_erased_files(**_future: Any) -> None:
     """Deletes the files of erased images until none is left."""

@@ -194,6 +194,22 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 300.0,
         "options": {"expires": 300},
     },
+    "subscribers.take_reverification_steps": {
+        "task": "subscribers.take_reverification_steps",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "provisioning.apply_reverifications": {
+        "task": "provisioning.apply_reverifications",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    # Documents end at midnight in China; four times a day, in case one is missed.
+    "provisioning.warn_of_ending_documents": {
+        "task": "provisioning.warn_of_ending_documents",
+        "schedule": crontab(hour="0,6,12,18", minute="20"),
+        "options": {"expires": 3600},
+    },
     "lines.erase_former_holders": {
         "task": "lines.erase_former_holders",
         "schedule": 3600.0,
@@ -317,6 +333,8 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "DisputeStatus": "apps.provisioning.states.DisputeStatus",
+        "DemandReason": "apps.subscribers.api.serializers.DEMAND_REASONS",
+        "DemandStatus": "apps.subscribers.api.serializers.DEMAND_STEPS",
         "DocumentType": "apps.subscribers.api.serializers.DOCUMENT_TYPES",
         "ImageKind": "apps.subscribers.api.serializers.IMAGE_KINDS",
         "JobStatus": "apps.provisioning.states.JobStatus",
@@ -420,6 +438,8 @@ UNFOLD = {
                     ("Review queue", "rule_folder", "subscribers_reviewcase"),
                     ("Numbers in a name", "person_search", "lines_holdercheck"),
                     ("Disputes", "gavel", "provisioning_holderdispute"),
+                    ("Re-verification", "published_with_changes", "subscribers_reverificationdemand"),
+                    ("Notices", "campaign", "subscribers_noticetemplate"),
                 ),
             },
             {

@@ -54,7 +54,7 @@ from tests.factories.operators import given_dealer, given_licence, given_policy
 from tests.factories.provisioning import Seller, given_plan, given_seller
 from tests.factories.reviews import given_dispute, given_doubt, given_holder_check
 from tests.factories.sims import given_batch
-from tests.factories.subscribers import given_organization
+from tests.factories.subscribers import given_demand, given_notices, given_organization
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +91,8 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
         given_dispute(line=line, now=now)
         given_holder_check(person=line.subscriber, now=now)
         given_doubt(operator=operator, now=now)
+        given_notices(now=now)
+        given_demand(subscriber=line.subscriber, line_uid=line.uid, now=now)
         send_callback(seller.connection, callback_body(seller.accepted_job(), now=now), now=now)
         given_range(operator=operator, now=now)
         given_reservation(operator=operator, now=now)

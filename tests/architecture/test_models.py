@@ -63,6 +63,7 @@ SHARED = {
     "operators.HostCarrier": "facts of the country",
     "operators.VirtualOperator": "the tenants themselves",
     "provisioning.JobAttempt": "reached by its job",
+    "subscribers.DemandStep": "reached by its demand",
     "subscribers.VerificationCheck": "reached by its verification",
 }
 

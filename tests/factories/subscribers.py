@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from django.conf import settings
 from stdnum.iso7064 import mod_11_2
 
 from apps.core.actor import Actor
 from apps.operators.models import VirtualOperator
 from apps.subscribers import services
-from apps.subscribers.models import Subscriber, Verification
+from apps.subscribers.management import seeding
+from apps.subscribers.models import ReverificationDemand, Subscriber, Verification
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
 from apps.subscribers.realname.providers.base import (
     AuthorityAnswer,
@@ -21,7 +23,7 @@ from apps.subscribers.realname.providers.base import (
     ProviderUnavailable,
 )
 from apps.subscribers.services import PersonInput
-from apps.subscribers.states import Channel
+from apps.subscribers.states import Channel, DemandReason
 
 SYSTEM = Actor.system("tests")
 BORN = date(1900, 1, 1)
@@ -53,6 +55,23 @@ def registration(*, name: str = "张三丰", number: str = "", **fields: Any) ->
         "document": {"type": "resident_id", "number": number or resident_number()},
         **fields,
     }
+
+
+def given_notices(*, now: datetime) -> None:
+    """The words of re-verifications, as the seeds bring them; may be called again."""
+    seeding.load(folder=settings.BASE_DIR / "seeds", actor=SYSTEM, now=now)
+
+
+def given_demand(*, subscriber: Subscriber, now: datetime, line_uid: str = "") -> ReverificationDemand:
+    """The subscriber has to be verified again; `given_notices` has to come before."""
+    return services.demand_reverification(
+        actor=SYSTEM,
+        subscriber_uid=subscriber.uid,
+        line_uid=line_uid,
+        reason=DemandReason.DISPUTE,
+        note="somebody wrote a letter",
+        now=now,
+    )
 
 
 def given_subscriber(

@@ -26,9 +26,20 @@ def test_every_key_has_a_type_and_the_overloads_know_it() -> None:
         policies.WholeNumber: set(get_args(policies.NumberKey)),
         policies.Flag: set(get_args(policies.FlagKey)),
         policies.Codes: set(get_args(policies.CodesKey)),
+        policies.Ladder: set(get_args(policies.LadderKey)),
     }
     for key, kind in policies.REGISTRY.items():
         assert {known for known, keys in by_type.items() if key in keys} == {type(kind)}
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, [], [1], [1, 2, 3], [1, -1], [1, 2.5], [True, 2], ["1", 2], [1, 366 * 24 + 1]]
+)
+def test_a_ladder_is_so_many_whole_hours(value: object) -> None:
+    ladder = policies.REGISTRY[PolicyKey.DISPUTE_HOURS]
+    assert ladder.read([0, 72]) == (0, 72)
+    with pytest.raises(PolicyInvalid):
+        ladder.read(value)
 
 
 def test_a_missing_policy_is_an_error_of_ours_never_a_guess(db: None, now: datetime) -> None:

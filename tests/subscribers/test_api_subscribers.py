@@ -78,6 +78,7 @@ class TestRegistering:
             "responsible_person": None,
             "authorisation_letter": None,
             "verification": None,
+            "reverifications": [],
         }
         assert subscriber.entered_by.startswith("PARTNER:app_")
 

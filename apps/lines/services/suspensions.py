@@ -37,14 +37,17 @@ def place_suspension(
     cause: SuspensionCause,
     by: By,
     note: str = "",
+    words: tuple[str, str] | None = None,
     now: datetime,
 ) -> Line:
     """Adds the reason; the line is as still as the strongest of its reasons. An event says so only if that changed.
 
+    `words` are what the subscriber is told and what helps, where there is more to say than `NOTICES` knows.
+
     :raises InvalidTransition: the line is pending or terminated.
     """
     line = Line.objects.select_for_update().get(pk=line_id)
-    notice, remedy = NOTICES[cause]
+    notice, remedy = words or NOTICES[cause]
     SuspensionReason.objects.create(
         operator_id=line.operator_id,
         line=line,
@@ -64,15 +67,15 @@ def place_suspension(
 
 @operation
 def lift_suspensions(*, actor: Actor, line_id: int, cause: SuspensionCause, by: By, now: datetime) -> Line:
-    """Lifts what stands there for this cause: what is a partner's own, anybody's for everybody else.
+    """Lifts what stands there for this cause and these may lift; see `liftable_by`.
 
     :raises InvalidTransition: the line is pending or terminated.
     """
     line = Line.objects.select_for_update().get(pk=line_id)
-    lifted = SuspensionReason.objects.in_force().filter(line=line, cause=cause)
-    if by.owner is SuspensionOwner.PARTNER:
-        lifted = lifted.filter(owner=SuspensionOwner.PARTNER, placed_by=by.id)
-    lifted.update(lifted_at=now, lifted_by=by.id, lifted_by_label=by.label)
+    in_force = SuspensionReason.objects.in_force().filter(line=line, cause=cause)
+    in_force.liftable_by(owner=by.owner, actor_id=by.id).update(
+        lifted_at=now, lifted_by=by.id, lifted_by_label=by.label
+    )
     _settle(actor, line, cause, now)
     return line
 

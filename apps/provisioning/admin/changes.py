@@ -11,7 +11,7 @@ from apps.accounts.admin_base import Button
 from apps.accounts.admin_forms import ServiceForm
 from apps.core.actor import Actor
 from apps.lines.models import Line
-from apps.lines.states import GRAVE, LIVE_LINE, LineStatus, SuspensionCause, SuspensionKind
+from apps.lines.states import GRAVE, LIVE_LINE, LineStatus, SuspensionCause, SuspensionKind, SuspensionOwner
 from apps.numbering.numbers import MalformedNumber, parse_e164
 from apps.provisioning import services
 from apps.provisioning.models import ServiceOrder
@@ -41,7 +41,11 @@ def _lift(cause: SuspensionCause) -> Button:
 
     def shown(line: Any) -> bool:
         return line.status == LineStatus.SUSPENDED and any(
-            reason.cause == cause and reason.lifted_at is None for reason in line.suspensions.all()
+            reason.cause == cause
+            and reason.lifted_at is None
+            # What a demand stands behind goes with the demand.
+            and (cause is not SuspensionCause.REVERIFICATION or reason.owner != SuspensionOwner.SYSTEM)
+            for reason in line.suspensions.all()
         )
 
     return Button(

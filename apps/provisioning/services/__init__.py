@@ -25,7 +25,15 @@ from apps.provisioning.services.order_types.suspension import (
 )
 from apps.provisioning.services.order_types.terminate import place_termination_order
 from apps.provisioning.services.order_types.transfer import place_transfer_order
-from apps.provisioning.services.reverification import demand_reverification
+from apps.provisioning.services.reverification import (
+    ListOutcome,
+    apply_demand,
+    apply_demands,
+    demand_reverification,
+    demand_reverification_of_line,
+    demand_reverification_of_list,
+    warn_of_ending_documents,
+)
 from apps.provisioning.services.staff import retry_job
 from apps.provisioning.services.waiting import (
     continue_held_orders,
@@ -36,13 +44,18 @@ from apps.provisioning.services.waiting import (
 __all__ = [
     "CallbackRefused",
     "Effective",
+    "ListOutcome",
     "NumberWish",
+    "apply_demand",
+    "apply_demands",
     "apply_next_callback",
     "cancel_order",
     "claim_due_jobs",
     "continue_held_orders",
     "demand_proof",
     "demand_reverification",
+    "demand_reverification_of_line",
+    "demand_reverification_of_list",
     "detach_disputed_line",
     "dispute_told_number",
     "drain",
@@ -64,5 +77,6 @@ __all__ = [
     "start_scheduled_orders",
     "suspend_disputed_line",
     "terminate_disputed_line",
+    "warn_of_ending_documents",
     "withdraw_dispute",
 ]

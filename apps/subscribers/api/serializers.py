@@ -14,6 +14,7 @@ from apps.subscribers.models import (
     IdentityDocument,
     IdentityImage,
     Representative,
+    ReverificationDemand,
     Subscriber,
     Verification,
 )
@@ -23,9 +24,11 @@ from apps.subscribers.services import ConsentInput, PersonInput
 from apps.subscribers.services.examining import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
 from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
 from apps.subscribers.states import (
+    OPEN_DEMAND,
     Channel,
     CheckOutcome,
     ConsentPurpose,
+    DemandReason,
     ImageKind,
     RepresentativeRole,
     SubscriberKind,
@@ -39,6 +42,8 @@ IMAGE_KINDS = [kind.lower() for kind in ImageKind.values]
 ROLES = [role.lower() for role in RepresentativeRole.values]
 # A proxy comes once, with a registration or a verification.
 LASTING_ROLES = [role for role in ROLES if role != RepresentativeRole.PROXY.lower()]
+DEMAND_REASONS = [reason.lower() for reason in DemandReason.values]
+DEMAND_STEPS = [status.lower() for status in OPEN_DEMAND]
 CHANNELS = [channel.lower() for channel in Channel.values]
 # The longest number of any type, with room for the blanks that people type.
 NUMBER_CHARACTERS = 40
@@ -228,6 +233,26 @@ class LatestVerificationSerializer(serializers.Serializer[Any]):
     fresh_until = serializers.DateTimeField(allow_null=True)
 
 
+class WordsSerializer(serializers.Serializer[Any]):
+    zh = serializers.CharField()
+    en = serializers.CharField()
+
+
+class ReverificationSerializer(serializers.Serializer[Any]):
+    """That the subscriber has to be verified again, and what they are to be told at this step."""
+
+    id = serializers.CharField()
+    reason = serializers.ChoiceField(choices=DEMAND_REASONS)
+    step = serializers.ChoiceField(choices=DEMAND_STEPS)
+    line = serializers.CharField(allow_null=True, help_text="The one line that it is about; null: all lines.")
+    demanded_at = serializers.DateTimeField()
+    next_step = serializers.ChoiceField(choices=DEMAND_STEPS, allow_null=True)
+    next_step_at = serializers.DateTimeField(allow_null=True)
+    notice = WordsSerializer(help_text="Why.")
+    remedy = WordsSerializer(help_text="What to do, and how to object.")
+    papers = WordsSerializer(help_text="What to bring.")
+
+
 class SubscriberSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     kind = serializers.ChoiceField(choices=KINDS)
@@ -240,6 +265,10 @@ class SubscriberSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="Id of the latest picture of it, of an organization."
     )
     verification = LatestVerificationSerializer(allow_null=True, help_text="The latest one.")
+    reverifications = ReverificationSerializer(
+        many=True,
+        help_text="Open demands to be verified again; a verification asked for since then meets them.",
+    )
     created_at = serializers.DateTimeField()
 
 
@@ -314,6 +343,7 @@ def subscriber(row: Subscriber) -> dict[str, Any]:
     letters: list[IdentityImage] = row.known_letters if row.is_organization else []  # type: ignore[attr-defined]
     by_role = {each.role: representative(each) for each in standing}
     latest: list[Verification] = row.latest_verification  # type: ignore[attr-defined]  # prefetched under this name
+    demands: list[ReverificationDemand] = row.open_demands  # type: ignore[attr-defined]
     return {
         "id": row.uid,
         "kind": row.kind.lower(),
@@ -324,6 +354,7 @@ def subscriber(row: Subscriber) -> dict[str, Any]:
         "responsible_person": by_role.get(RepresentativeRole.RESPONSIBLE),
         "authorisation_letter": letters[0].uid if letters else None,
         "verification": _latest(latest[0]) if latest else None,
+        "reverifications": [_demand(demand) for demand in demands],
         "created_at": timestamp(row.created_at),
     }
 
@@ -384,6 +415,24 @@ def _document(row: IdentityDocument) -> dict[str, Any]:
         "valid_from": row.valid_from,
         "valid_until": row.valid_until,
         "issuing_country": row.issuing_country,
+    }
+
+
+def _demand(row: ReverificationDemand) -> dict[str, Any]:
+    step = list(row.steps.all())[-1]
+    following = row.next_status
+    return {
+        "id": row.uid,
+        "reason": row.reason.lower(),
+        "step": row.status.lower(),
+        "line": row.line_uid or None,
+        "demanded_at": timestamp(row.created_at),
+        "next_step": following.lower() if following else None,
+        "next_step_at": timestamp(row.next_step_at),
+        **{
+            name: {"zh": getattr(step, f"{name}_zh"), "en": getattr(step, f"{name}_en")}
+            for name in ("notice", "remedy", "papers")
+        },
     }
 
 

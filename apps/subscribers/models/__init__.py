@@ -13,14 +13,18 @@ from apps.subscribers.models.people import (
     VerificationQuerySet,
 )
 from apps.subscribers.models.representatives import Representative
+from apps.subscribers.models.reverification import DemandStep, NoticeTemplate, ReverificationDemand
 
 __all__ = [
     "TOMBSTONE",
     "Consent",
+    "DemandStep",
     "IdentityDocument",
     "IdentityImage",
     "LegalHold",
+    "NoticeTemplate",
     "Representative",
+    "ReverificationDemand",
     "ReviewCase",
     "Subscriber",
     "Verification",

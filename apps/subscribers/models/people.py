@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Self
 
 from django.db import models
@@ -167,6 +167,13 @@ class IdentityDocument(models.Model):
 
     class Meta:
         verbose_name = "document"
+        indexes = [
+            models.Index(
+                fields=["operator", "valid_until", "id"],
+                condition=Q(valid_until__isnull=False),
+                name="identity_document_ends",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(fields=["operator", "fingerprint"], name="identity_document_person"),
             models.CheckConstraint(
@@ -192,6 +199,11 @@ class IdentityDocument(models.Model):
     def open_number(self) -> str:
         """The number in clear. :raises SealBroken: when the ciphertext is not this row's."""
         return sealing.unseal(self.number_sealed, context=self.number_context)
+
+    def renew(self, *, valid_from: date | None, valid_until: date | None) -> None:
+        """The same number on a newer card."""
+        self.valid_from, self.valid_until = valid_from, valid_until
+        self.save(update_fields=["valid_from", "valid_until"])
 
     def erase(self) -> None:
         """The fingerprint becomes a random one: it finds nobody, and the person may register again."""

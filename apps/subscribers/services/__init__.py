@@ -5,6 +5,7 @@ from apps.subscribers.services.cases import claim_case, look_at_case, release_ca
 from apps.subscribers.services.consents import ConsentInput, record_consent, withdraw_consent
 from apps.subscribers.services.examining import PersonInput
 from apps.subscribers.services.export import export_subscriber
+from apps.subscribers.services.freshness import expire_verifications
 from apps.subscribers.services.images import (
     StoredFile,
     add_image,
@@ -14,6 +15,7 @@ from apps.subscribers.services.images import (
     reveal_images,
     store_image_file,
 )
+from apps.subscribers.services.notices import set_notice_template
 from apps.subscribers.services.overrides import decide_override, propose_override
 from apps.subscribers.services.register import register_individual, register_organization
 from apps.subscribers.services.representatives import end_guardian, replace_representative
@@ -31,6 +33,16 @@ from apps.subscribers.services.reveal import (
     reveal_document,
     reveal_representative,
 )
+from apps.subscribers.services.reverification import (
+    Wanted,
+    demand_for_documents,
+    demand_of_many,
+    demand_reverification,
+    lock_to_apply,
+    note_applied,
+    take_due_steps,
+    withdraw_demand,
+)
 from apps.subscribers.services.review import decide_review
 from apps.subscribers.services.rotation import (
     SEALED,
@@ -41,7 +53,6 @@ from apps.subscribers.services.rotation import (
 )
 from apps.subscribers.services.verify import (
     claim_due_verifications,
-    expire_verifications,
     record_verification,
     request_verification,
     run_checks,
@@ -57,12 +68,16 @@ __all__ = [
     "HolderIdentity",
     "PersonInput",
     "StoredFile",
+    "Wanted",
     "add_image",
     "claim_case",
     "claim_due_verifications",
     "count_people_to_move",
     "decide_override",
     "decide_review",
+    "demand_for_documents",
+    "demand_of_many",
+    "demand_reverification",
     "discard_image_file",
     "end_guardian",
     "erase_subscriber",
@@ -70,7 +85,9 @@ __all__ = [
     "export_subscriber",
     "lift_legal_holds",
     "lock_for_erasure",
+    "lock_to_apply",
     "look_at_case",
+    "note_applied",
     "note_handed_on",
     "open_identity_for_carrier",
     "open_image",
@@ -93,7 +110,10 @@ __all__ = [
     "reveal_representative",
     "run_checks",
     "run_due_verifications",
+    "set_notice_template",
     "store_image_file",
     "sweep",
+    "take_due_steps",
     "withdraw_consent",
+    "withdraw_demand",
 ]

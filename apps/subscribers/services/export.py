@@ -10,9 +10,16 @@ from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.public_ids import get_by_uid
 from apps.subscribers import errors
-from apps.subscribers.models import IdentityDocument, Representative, Subscriber, Verification
+from apps.subscribers.models import (
+    IdentityDocument,
+    Representative,
+    ReverificationDemand,
+    Subscriber,
+    Verification,
+)
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
+from apps.subscribers.services.notices import WORDS
 from apps.subscribers.services.reasons import checked_reason
 
 EXPORT = "identity.export"
@@ -78,6 +85,7 @@ def export_subscriber(*, actor: Actor, subscriber_uid: str, reason: str, now: da
             }
             for consent in row.consents.select_related("given_by").order_by("id")
         ],
+        "reverifications": [_demand(demand) for demand in row.demands.order_by("id")],
     }
 
 
@@ -151,6 +159,25 @@ def _verification(row: Verification) -> dict[str, Any]:
         "checks": [
             {"name": check.name, "outcome": check.outcome, "code": check.code, "provider": check.provider}
             for check in row.checks.order_by("position")
+        ],
+    }
+
+
+def _demand(row: ReverificationDemand) -> dict[str, Any]:
+    return {
+        "id": row.uid,
+        "reason": row.reason,
+        "line": row.line_uid or None,
+        "note": row.note,
+        "created_at": _plain(row.created_at),
+        "closed_at": _plain(row.closed_at),
+        "steps": [
+            {
+                "status": step.status,
+                "taken_at": _plain(step.taken_at),
+                **{name: getattr(step, name) for name in WORDS},
+            }
+            for step in row.steps.order_by("id")
         ],
     }
 

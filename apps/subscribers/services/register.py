@@ -20,6 +20,7 @@ from apps.subscribers.realname import documents, names
 from apps.subscribers.realname.documents import DocumentInput
 from apps.subscribers.services.consents import ConsentInput, add_consents, require_consents
 from apps.subscribers.services.examining import Examination, Examined, PersonInput, plain_phone
+from apps.subscribers.services.renewal import renew_document
 from apps.subscribers.services.representatives import add_representative, require_register
 from apps.subscribers.states import ImageKind, RepresentativeRole, SubscriberKind
 
@@ -43,10 +44,11 @@ def register_individual(
 ) -> tuple[Subscriber, bool]:
     """Registers one person, or finds the one that the operator already has under this document: (subscriber, created).
 
-    Whoever is found, by the number or by `former_number`, is left as they are, and so is whoever stands for them.
-    However many ask at once for one person, one subscriber comes of it. Only the operator's own documents are looked
-    at, so the answer says nothing about other operators' subscribers, and nobody looks up a guardian or proxy at all.
-    All faults of the input are reported together; the error's class is that of the first.
+    Whoever is found, by the number or by `former_number`, is left as they are, and so is whoever stands for them; only
+    the term of a renewed document is taken over (`renew_document`). However many ask at once for one person, one
+    subscriber comes of it. Only the operator's own documents are looked at, so the answer says nothing about other
+    operators' subscribers, and nobody looks up a guardian or proxy at all. All faults of the input are reported
+    together; the error's class is that of the first.
 
     A `guardian` makes up for years that are missing, and is checked with the person from then on. A `proxy` comes in
     the person's place this once.
@@ -169,6 +171,16 @@ def _write_down(
     for key in sorted(examined.person_keys):
         serialize_on(f"subscribers.person:{operator_id}:{key}")
     if existing := _existing(subscriber, examined, name):
+        renew_document(
+            actor=actor,
+            subscriber=existing,
+            fingerprints=documents.fingerprints(
+                type=examined.type, number=examined.parsed.number, issuing_country=examined.issuing_country
+            ),
+            valid_from=examined.valid_from,
+            valid_until=examined.valid_until,
+            now=now,
+        )
         return existing, False
 
     rows = _rows(operator_id, examined, now)

@@ -29,6 +29,7 @@ from apps.subscribers.models import (
 )
 from apps.subscribers.services import cases
 from apps.subscribers.services.reasons import checked_reason
+from apps.subscribers.services.reverification import forget_demands
 from apps.subscribers.services.verify import note_decision
 from apps.subscribers.states import VerificationStatus
 
@@ -71,6 +72,7 @@ def erase_subscriber(*, actor: Actor, subscriber_id: int, now: datetime) -> bool
     representatives = list(Representative.objects.filter(subscriber=subscriber).order_by("id"))
     digest = _digest(subscriber, documents, images, representatives)
     _end_verifications(actor, subscriber, now)
+    forget_demands(actor=actor, subscriber=subscriber, now=now)
     for document in documents:
         document.erase()
     for image in images:

@@ -41,6 +41,7 @@ from apps.subscribers.realname.providers.base import Providers
 from apps.subscribers.services import cases
 from apps.subscribers.services.examining import PersonInput, names_somebody
 from apps.subscribers.services.representatives import choose_representative, require_register
+from apps.subscribers.services.reverification import meet_demands
 from apps.subscribers.states import (
     CaseStatus,
     Channel,
@@ -258,30 +259,6 @@ def sweep(*, now: datetime) -> bool:
     return True
 
 
-@use_case
-def expire_verifications(*, actor: Actor, now: datetime, limit: int = 500) -> int:
-    """Turns up to `limit` PASSED verifications whose freshness has ended into EXPIRED; returns how many."""
-    rows = list(
-        Verification.objects.visible_to(actor)
-        .select_for_update(skip_locked=True, no_key=True)
-        .filter(status=VerificationStatus.PASSED, fresh_until__lte=now)
-        .order_by("fresh_until", "id")[:limit]
-    )
-    for verification in rows:
-        verification.expire()
-        audit.record(
-            actor=actor,
-            action="verification.expire",
-            target_type="verification",
-            target_id=verification.uid,
-            operator_id=verification.operator_id,
-            before={"status": VerificationStatus.PASSED},
-            after={"status": verification.status},
-            now=now,
-        )
-    return len(rows)
-
-
 _ACTIONS = {
     VerificationStatus.PASSED: "verification.pass",
     VerificationStatus.FAILED: "verification.fail",
@@ -315,6 +292,8 @@ def note_decision(
     if status == VerificationStatus.REVIEW:
         cases.open_doubt(verification=verification, now=now)
         return
+    if status == VerificationStatus.PASSED:
+        meet_demands(actor=actor, verification=verification, now=now)
     events.publish(
         type="verification.completed",
         operator_id=verification.operator_id,

@@ -11,12 +11,13 @@ from apps.core import clock
 from apps.core.actor import Actor
 from apps.numbering.management import seeding as numbering
 from apps.operators.management import seeding
+from apps.subscribers.management import seeding as subscribers
 
 
 class Command(BaseCommand):
     help = (
-        "Loads host carriers, access codes, document types, the licensees of July 2018, the default policies and the"
-        " catalogue of pretty numbers."
+        "Loads host carriers, access codes, document types, the licensees of July 2018, the default policies, the"
+        " catalogue of pretty numbers and the words of re-verifications."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         try:
             added = seeding.load(folder=folder, actor=actor, now=now)
             added |= numbering.load(folder=folder, actor=actor, now=now)
+            added |= subscribers.load(folder=folder, actor=actor, now=now)
         except seeding.SeedInvalid as error:
             raise CommandError(str(error)) from error
         for name, count in added.items():

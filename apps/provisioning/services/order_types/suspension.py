@@ -23,6 +23,8 @@ from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import complete, lock_free, require_right, start, write_down
 from apps.provisioning.services.order_types.shape import OrderKind
 from apps.provisioning.states import OrderType
+from apps.subscribers import selectors as subscribers
+from apps.subscribers.states import DemandStatus
 
 _OWNERS = {
     ActorKind.PARTNER: SuspensionOwner.PARTNER,
@@ -83,8 +85,9 @@ def place_resumption_order(
 ) -> ServiceOrder:
     """Lifts the reasons that stand there for this cause; the line runs again when none is left.
 
-    A partner lifts what its own app placed, staff whatever they have the right for. While other reasons keep the line
-    as still as it is, the order is COMPLETED at once; where they keep it less still, the carrier is told that.
+    A partner lifts what its own app placed, the system likewise, staff whatever they have the right for and no demand
+    of a re-verification stands behind. While other reasons keep the line as still as it is, the order is COMPLETED at
+    once; where they keep it less still, the carrier is told that.
 
     :raises NotFound: no such line of this operator. :raises Forbidden: staff without the right.
     :raises LineNotActive: it is pending or terminated. :raises LineHasOpenOrder: another order for it is open.
@@ -98,7 +101,7 @@ def place_resumption_order(
     if locked.detached_at is not None and reason is SuspensionCause.REVERIFICATION:
         raise LineDetached
     left = line_selectors.get_kind_without(
-        line_id=locked.pk, cause=reason, partner=actor.id if actor.kind is ActorKind.PARTNER else None
+        line_id=locked.pk, cause=reason, owner=_owner(actor.kind, reason), actor_id=actor.id
     )
     order = write_down(
         actor=actor,
@@ -131,6 +134,7 @@ def _place(actor: Actor, order: ServiceOrder, now: datetime) -> None:
         cause=_cause(order),
         by=_by(order),
         note=order.note,
+        words=_words(order),
         now=now,
     )
 
@@ -145,10 +149,23 @@ def _cause(order: ServiceOrder) -> SuspensionCause:
 
 def _by(order: ServiceOrder) -> By:
     """Who placed the order: the carrier's answer is written down by somebody else."""
-    owner = _OWNERS.get(ActorKind(order.placed_by_kind), SuspensionOwner.SYSTEM)
-    if owner is SuspensionOwner.OPERATOR and _cause(order) is SuspensionCause.REGULATOR:
-        owner = SuspensionOwner.REGULATOR
+    owner = _owner(ActorKind(order.placed_by_kind), _cause(order))
     return By(order.placed_by, order.placed_by_label, owner)
+
+
+def _owner(kind: ActorKind, cause: SuspensionCause) -> SuspensionOwner:
+    owner = _OWNERS.get(kind, SuspensionOwner.SYSTEM)
+    if owner is SuspensionOwner.OPERATOR and cause is SuspensionCause.REGULATOR:
+        return SuspensionOwner.REGULATOR
+    return owner
+
+
+def _words(order: ServiceOrder) -> tuple[str, str] | None:
+    """What the person is told by the demand that placed the order, if one did."""
+    if _cause(order) is not SuspensionCause.REVERIFICATION or order.placed_by_kind != ActorKind.SYSTEM:
+        return None
+    status = DemandStatus(str(order.suspension_kind))
+    return subscribers.get_demand_words(demand_uid=order.placed_by, status=status)
 
 
 SUSPEND = OrderKind(complete=_place, already_so=_ALREADY_SO)
