@@ -80,6 +80,7 @@ def test_a_lowered_limit_gives_no_place_that_fell_free(seller: Seller, now: date
 
 
 def test_companies_are_exempt_unless_policy_says_otherwise(seller: Seller, now: datetime) -> None:
+    given_policy(key=PolicyKey.ACTUAL_USER_REQUIRED, value=False, now=now, operator=seller.operator)
     company = seller.subscriber()
     # How a company is registered is another test's.
     Subscriber.objects.filter(pk=company.pk).update(kind="ORGANIZATION")
