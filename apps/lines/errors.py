@@ -1,6 +1,6 @@
 """What can stand in the way of a line."""
 
-from apps.core.errors import Conflict, RateLimited, RuleViolation
+from apps.core.errors import Conflict, RuleViolation
 
 
 class HolderLimitReached(Conflict):
@@ -68,12 +68,6 @@ class LineDetached(Conflict):
 
     code = "line_detached"
     detail = "The line is nobody's until somebody registers for it."
-
-
-class TooManyHolderChecks(RateLimited):
-    """Policies `holder.checks_per_hour` and `holder.checks_per_document`; which of them is not told."""
-
-    detail = "Too many questions about people's numbers; try again later."
 
 
 class HolderCheckReasonMissing(RuleViolation):

@@ -204,6 +204,7 @@ def test_rights_by_role() -> None:
         "lines.suspend",
         "lines.terminate",
         "numbering.release_early",
+        "realname.demand",
         "realname.review",
         "retention.hold",
     }

@@ -13,9 +13,9 @@ from apps.audit import services as audit
 from apps.core import ratelimit
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import operation, outside_transaction
-from apps.core.errors import NotFound
+from apps.core.errors import NotFound, RateLimited
 from apps.lines import selectors
-from apps.lines.errors import HolderCheckInvalid, HolderCheckReasonMissing, TooManyHolderChecks
+from apps.lines.errors import HolderCheckInvalid, HolderCheckReasonMissing
 from apps.lines.models import HolderCheck
 from apps.lines.states import HolderCheckStatus
 from apps.operators import policies
@@ -44,7 +44,7 @@ class Question:
 def require_allowance(*, actor: Actor, operator_id: int, question: Question, now: datetime) -> None:
     """Spends one question of the caller and one about this document; counted in Redis, under a keyed hash.
 
-    :raises TooManyHolderChecks: with the seconds to wait. :raises HolderCheckInvalid: there is no such document.
+    :raises RateLimited: with the seconds to wait. :raises HolderCheckInvalid: there is no such document.
     :raises NotFound: the operator is not the actor's.
     """
     operator = operators.list_operators(actor=actor).filter(pk=operator_id).first()
@@ -63,7 +63,7 @@ def require_allowance(*, actor: Actor, operator_id: int, question: Question, now
     ):
         spent = ratelimit.take(key, rate_per_second=burst / seconds, burst=burst)
         if not spent.allowed:
-            raise TooManyHolderChecks(retry_after=max(spent.retry_after, 1))
+            raise RateLimited(retry_after=max(spent.retry_after, 1))
 
 
 @operation
