@@ -14,7 +14,7 @@ LOCK := uv pip compile pyproject.toml --extra embedded --generate-hashes --no-he
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check openapi states browser bench-numbering lock stop clean
+.PHONY: help run test check openapi states browser bench-numbering bench-realname lock stop clean
 
 help:
 	@echo 'make run            install, start everything, do the main job, keep serving until Ctrl-C'
@@ -28,6 +28,8 @@ help:
 	@echo 'make browser        install the browser that some tests drive (Debian, as root)'
 	@echo 'make bench-numbering   load, claims, search and expiry at 60 million numbers (20 minutes, 25 GB of disk)'
 	@echo '     ROWS=1000000   a small run; WAYS=1 compares ways of claiming as well'
+	@echo 'make bench-realname    documents, encryption, rotation of 100,000 people, a check without its providers (5 minutes)'
+	@echo '     ROWS=5000      a small run'
 	@echo 'make lock           resolve requirements.lock and requirements-dev.lock anew (needs uv)'
 	@echo 'make stop           end what make run left running'
 	@echo 'make clean          remove .venv, caches, and var/ with its data and secrets'
@@ -78,6 +80,10 @@ browser:
 # A server of its own under var/bench, removed at the end; results in var/bench/numbering.json.
 bench-numbering: $(VENV)/.dev-installed
 	@exec $(PY) -m benchmarks.numbering --rows $(or $(ROWS),60000000) $(if $(filter-out 0 no false,$(WAYS)),--ways)
+
+# The same way; results in var/bench/realname.json.
+bench-realname: $(VENV)/.dev-installed
+	@exec $(PY) -m benchmarks.realname --rows $(or $(ROWS),100000)
 
 lock:
 	@command -v uv >/dev/null || { echo 'kaihu: make lock needs uv: pip install uv' >&2; exit 2; }

@@ -23,7 +23,11 @@ from config.run.processes import Supervisor
 
 # Test runs of one clone at the same time; each has its own folder.
 MOST_RUNS = 8
-SECRETS = {"CARRIER_SIM_SECRET": "only-for-tests-simulator", "REALNAME_TOKEN": "only-for-tests-real-name"}
+SECRETS = {
+    "CARRIER_SIM_SECRET": "only-for-tests-simulator",
+    "REALNAME_TOKEN": "only-for-tests-real-name",
+    "REALNAME_SECOND_SECRET": "only-for-tests-second-real-name",
+}
 NO_SERVERS = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing", "REDIS_URL": "redis://127.0.0.1:9/0"}
 
 

@@ -21,6 +21,7 @@ import httpx2
 ROOT = Path(__file__).resolve().parent.parent
 MASTER_SECRET = "only-for-tests-carrier-secret"
 REALNAME_TOKEN = "only-for-tests-realname-token"
+REALNAME_SECOND_SECRET = "only-for-tests-realname-second-secret"
 START_SECONDS = 20.0
 
 # One for all: making a client takes longer than a call. Nothing is kept open between calls.
@@ -51,7 +52,12 @@ def start_simulator(*, ledger: Path | None = None, port: int = 0) -> tuple[subpr
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "CARRIER_SIM_SECRET": MASTER_SECRET, "REALNAME_TOKEN": REALNAME_TOKEN},
+        env={
+            **os.environ,
+            "CARRIER_SIM_SECRET": MASTER_SECRET,
+            "REALNAME_TOKEN": REALNAME_TOKEN,
+            "REALNAME_SECOND_SECRET": REALNAME_SECOND_SECRET,
+        },
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None

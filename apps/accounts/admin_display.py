@@ -38,12 +38,12 @@ _TONES = {
     ),
     # Refused, broken, forbidden.
     "danger": (
-        "CONFLICT FAIL FAILED INVALID LOCKED_OUT LOST MISCONFIGURED NONE NOT_VERIFIED REFUSED REJECTED"
+        "CONFLICT FAIL FAILED INVALID LISTED LOCKED_OUT LOST MISCONFIGURED NONE NOT_VERIFIED REFUSED REJECTED"
         " REVOKED TWO_WAY UNMATCHED WITHHELD"
     ),
     # Over, and nothing is wrong with it.
     "default": (
-        "CANCELLED CONSUMED DISCARDED DISCONNECTED DROPPED FENCED NOT_RUN OVERTAKEN RELEASED REPEATED"
+        "CANCELLED CONSUMED DISCARDED DISCONNECTED DROPPED ENDED FENCED LIFTED NOT_RUN OVERTAKEN RELEASED REPEATED"
         " RETIRED RETURNED SKIPPED TERMINATED WITHDRAWN"
     ),
 }
@@ -84,6 +84,8 @@ TARGETS = {
     "subscriber": "subscribers_subscriber",
     "user": "accounts_user",
     "verification": "subscribers_verification",
+    "watch_list_entry": "subscribers_watchlistentry",
+    "watch_list_file": "subscribers_watchlistfile",
 }
 
 _PUBLIC_ID = re.compile(r"[a-z]+_[0-9a-z]{26}")

@@ -28,6 +28,7 @@ _OPERATOR_RIGHTS = frozenset(
         "retention.hold",
         "sims.manage",
         "subscribers.register",
+        "watchlist.manage",
     }
 )
 
@@ -46,6 +47,7 @@ RIGHTS: dict[Role, frozenset[str]] = {
             "realname.demand",
             "realname.review",
             "retention.hold",
+            "watchlist.manage",
         }
     ),
     Role.SUPPORT: frozenset(

@@ -33,8 +33,14 @@ def main() -> int:
         print("CARRIER_SIM_SECRET: missing; the resellers' secrets are derived from it", file=sys.stderr)
         return 2
     token = os.environ.get("REALNAME_TOKEN") or signing.realname_token_of(master_secret)
+    second = os.environ.get("REALNAME_SECOND_SECRET") or signing.realname_second_secret_of(master_secret)
     try:
-        app = create_app(ledger_path=options.ledger, master_secret=master_secret, realname_token=token)
+        app = create_app(
+            ledger_path=options.ledger,
+            master_secret=master_secret,
+            realname_token=token,
+            realname_second_secret=second,
+        )
     except LedgerBroken as error:
         print(f"ledger: {error}", file=sys.stderr)
         return 2

@@ -20,11 +20,14 @@ from apps.carrier_sim.ledger import Ledger
 from apps.carrier_sim.mobile import Mobile
 from apps.carrier_sim.panel import Panel
 from apps.carrier_sim.realname import RealName
+from apps.carrier_sim.realname_forms import RealNameForms
 from apps.carrier_sim.telecom import Telecom
 from apps.carrier_sim.unicom import Unicom
 
 
-def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: str) -> Starlette:
+def create_app(
+    *, ledger_path: Path | None, master_secret: str, realname_token: str, realname_second_secret: str
+) -> Starlette:
     """The ASGI application; reads the ledger back and takes up the callbacks that an earlier process still
     owed.
     """
@@ -45,6 +48,7 @@ def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: 
     )
     realname_counts: Counter[str] = Counter()
     realname = RealName(token=realname_token, counts=realname_counts)
+    realname_forms = RealNameForms(secret=realname_second_secret, counts=realname_counts)
     panel = Panel(carriers=carriers, ledger=ledger, notifier=notifier, realname_counts=realname_counts)
 
     @asynccontextmanager
@@ -83,6 +87,8 @@ def create_app(*, ledger_path: Path | None, master_secret: str, realname_token: 
             ),
             Route("/realname/authority", realname.authority, methods=["POST"]),
             Route("/realname/face", realname.face, methods=["POST"]),
+            Route("/realname2/citizen", realname_forms.citizen, methods=["POST"]),
+            Route("/realname2/portrait", realname_forms.portrait, methods=["POST"]),
             Route("/_sim/", panel.page),
             Route("/_sim/state", panel.state),
             Route("/_sim/knobs", panel.knobs, methods=["GET", "PUT"]),

@@ -53,9 +53,19 @@ class Person(StrEnum):
     AUTHORITY_DOWN = "AUTHORITY_DOWN"
     AUTHORITY_DOWN_TWICE = "AUTHORITY_DOWN_TWICE"
     DOCUMENT_VOID = "DOCUMENT_VOID"
+    NOT_LIVE = "NOT_LIVE"
 
 
-# Area codes that no place has, so that no magic number can be a living person's.
+class Fault(StrEnum):
+    """What a real-name provider does instead of answering."""
+
+    DOWN = "DOWN"
+    WRONG_ECHO = "WRONG_ECHO"
+    HANGS = "HANGS"
+    UNKNOWN_WORD = "UNKNOWN_WORD"
+
+
+# Area codes that no place has, so that no magic number can be a living person's. All providers agree on these people.
 DOCUMENT_PREFIXES: dict[str, Person] = {
     "700001": Person.PASS,
     "700002": Person.NAME_MISMATCH,
@@ -64,7 +74,10 @@ DOCUMENT_PREFIXES: dict[str, Person] = {
     "700005": Person.AUTHORITY_DOWN,
     "700006": Person.AUTHORITY_DOWN_TWICE,
     "700007": Person.DOCUMENT_VOID,
+    "700008": Person.NOT_LIVE,
 }
+
+_FAULTS = {"1": Fault.DOWN, "2": Fault.WRONG_ECHO, "3": Fault.HANGS, "4": Fault.UNKNOWN_WORD}
 
 
 def behaviour_of(*, iccids: tuple[str, ...], numbers: tuple[str, ...]) -> Behaviour | None:
@@ -75,4 +88,22 @@ def behaviour_of(*, iccids: tuple[str, ...], numbers: tuple[str, ...]) -> Behavi
 
 
 def person_of(document_number: str) -> Person:
-    return DOCUMENT_PREFIXES.get(document_number[:6], Person.PASS)
+    """72000x are the people of 70000x, met while the first providers are down."""
+    prefix = document_number[:6]
+    if prefix[:2] == "72":
+        prefix = f"70{prefix[2:]}"
+    return DOCUMENT_PREFIXES.get(prefix, Person.PASS)
+
+
+def fault_of(document_number: str, *, second: bool) -> Fault | None:
+    """What the first or second provider does wrong for this number: 72xxxx the first is down, 73000f the first has
+    fault f, 7400fg the first has fault f and the second g.
+    """
+    prefix = document_number[:6]
+    if prefix[:2] == "74":
+        return _FAULTS.get(prefix[5:6] if second else prefix[4:5])
+    if second:
+        return None
+    if prefix[:2] == "72":
+        return Fault.DOWN
+    return _FAULTS.get(prefix[5:6]) if prefix[:5] == "73000" else None

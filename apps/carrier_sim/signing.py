@@ -28,6 +28,11 @@ def realname_token_of(master: str) -> str:
     return _derive(master, "realname")
 
 
+def realname_second_secret_of(master: str) -> str:
+    """What the second real-name providers sign with unless another one is configured."""
+    return _derive(master, "realname-second")
+
+
 def sign(secret: str, timestamp: str, body: bytes) -> str:
     return hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 

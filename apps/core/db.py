@@ -18,6 +18,7 @@ _KEPT = "_kaihu_cursor"
 # Whoever locks rows of several tables takes them in this order; inside a table by primary key. No cycles, no deadlocks.
 LOCK_ORDER = (
     "accounts.IdempotencyKey",
+    "subscribers.WatchListEntry",
     "subscribers.Subscriber",
     "subscribers.Verification",
     "subscribers.ReviewCase",

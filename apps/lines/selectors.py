@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from apps.core.actor import Actor, ActorKind
 from apps.core.masking import last_four
@@ -14,6 +14,7 @@ from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.errors import PlanNotAvailable, SuspensionNotFound, SuspensionNotYours
 from apps.lines.models import (
     HolderCheck,
+    HolderSlot,
     Line,
     NumberAssignment,
     Plan,
@@ -22,6 +23,7 @@ from apps.lines.models import (
     UserAssignment,
 )
 from apps.lines.states import SuspensionCause, SuspensionKind, SuspensionOwner, strongest
+from apps.subscribers.holdings import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,23 @@ class Holding:
     line: Line
     since: datetime
     until: datetime | None
+
+
+def count_places(*, holders: Mapping[int, Holder]) -> dict[int, int]:
+    """How many places of the holder limit each of these people fills at their operator; one query for all of them."""
+    rows = (
+        HolderSlot.objects.filter(
+            operator_id__in={holder.operator_id for holder in holders.values()},
+            fingerprint__in={found for holder in holders.values() for found in holder.fingerprints},
+        )
+        .values_list("operator_id", "fingerprint")
+        .annotate(filled=Count("id"))
+    )
+    filled = {(operator_id, bytes(fingerprint)): count for operator_id, fingerprint, count in rows}
+    return {
+        key: sum(filled.get((holder.operator_id, found), 0) for found in holder.fingerprints)
+        for key, holder in holders.items()
+    }
 
 
 def list_number_history(*, actor: Actor, number: int) -> list[Holding]:

@@ -42,6 +42,9 @@ class PolicyKey(StrEnum):
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
     VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
     REVIEW_CLAIM_MINUTES = "realname.review_claim_minutes"
+    VERIFICATION_MAX_ATTEMPTS = "realname.verification_max_attempts"
+    UNANSWERED_TO_REVIEW = "realname.unanswered_to_review"
+    WATCHLIST_TO_REVIEW = "realname.watchlist_to_review"
     ACCEPTED_DOCUMENT_TYPES = "realname.accepted_document_types"
     FACE_EVIDENCE_REQUIRED = "realname.face_evidence_required"
     CONSENT_REQUIRED = "realname.consent_required"
@@ -76,6 +79,7 @@ NumberKey = Literal[
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
     PolicyKey.REVIEW_CLAIM_MINUTES,
     PolicyKey.DOCUMENT_WARNING_DAYS,
+    PolicyKey.VERIFICATION_MAX_ATTEMPTS,
     PolicyKey.REVEALS_PER_HOUR,
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
@@ -88,6 +92,8 @@ FlagKey = Literal[
     PolicyKey.AUTHORISATION_LETTER_REQUIRED,
     PolicyKey.CONSENT_REQUIRED,
     PolicyKey.FACE_EVIDENCE_REQUIRED,
+    PolicyKey.UNANSWERED_TO_REVIEW,
+    PolicyKey.WATCHLIST_TO_REVIEW,
 ]
 CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.PROXY_CHANNELS]
 LadderKey = Literal[
@@ -192,6 +198,11 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder] = {
     PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),
     # How long nobody else may take a case.
     PolicyKey.REVIEW_CLAIM_MINUTES: WholeNumber(1, 24 * 60),
+    # How often it is tried in that time; what comes first ends it.
+    PolicyKey.VERIFICATION_MAX_ATTEMPTS: WholeNumber(1, 10_000),
+    # What never got an answer, and whoever is listed: to a person instead of FAILED.
+    PolicyKey.UNANSWERED_TO_REVIEW: Flag(),
+    PolicyKey.WATCHLIST_TO_REVIEW: Flag(),
     PolicyKey.ACCEPTED_DOCUMENT_TYPES: Codes(),
     PolicyKey.FACE_EVIDENCE_REQUIRED: Flag(),
     PolicyKey.CONSENT_REQUIRED: Flag(),

@@ -125,10 +125,17 @@ class VerificationInProgress(Conflict):
 
 
 class EvidenceMissing(RuleViolation):
-    """The operator's policy wants a face session with each verification."""
+    """The operator's policy wants to be shown that the person was there."""
 
     code = "evidence_missing"
-    detail = "This operator's policy wants a face session."
+    detail = "This operator's policy wants a face session, or in a store the card reader and a photo."
+
+
+class PhotoNotUsable(RuleViolation):
+    """Not the id of an uploaded picture of this very person."""
+
+    code = "photo_not_usable"
+    detail = "This is not a picture of kind person that was uploaded for this subscriber."
 
 
 class ReviewNeedsSecondPerson(Forbidden):
@@ -252,3 +259,17 @@ class NoticeMissing(RuleViolation):
 class NoticeInvalid(RuleViolation):
     code = "notice_invalid"
     detail = "A text is empty, too long, or names something that is not known."
+
+
+class WatchListInvalid(RuleViolation):
+    """What was to be listed cannot be; `errors` names every bad row or field, and repeats no cell."""
+
+    code = "watch_list_invalid"
+    detail = "Nothing was listed."
+
+
+class NationalListForbidden(Forbidden):
+    """Only staff of the platform keep the list that counts for all operators."""
+
+    code = "national_list_forbidden"
+    detail = "The national list is kept by the platform's staff."

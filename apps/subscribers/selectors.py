@@ -11,6 +11,7 @@ from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, Query
 
 from apps.core.actor import Actor
 from apps.core.public_ids import MalformedId, get_by_uid
+from apps.subscribers.holdings import Holder
 from apps.subscribers.models import (
     Consent,
     DemandStep,
@@ -25,7 +26,8 @@ from apps.subscribers.models import (
     Verification,
     VerificationCheck,
 )
-from apps.subscribers.realname import names
+from apps.subscribers.realname import documents, names
+from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.states import (
     CheckOutcome,
     ConsentPurpose,
@@ -35,6 +37,7 @@ from apps.subscribers.states import (
     Standing,
     VerificationStatus,
 )
+from apps.subscribers.watch_list import WatchListEntry
 
 # KEY SHARE is what a foreign key takes: any number of orders at once, but no change of the fingerprint. The person
 # comes before the document, as for whoever erases both.
@@ -259,6 +262,50 @@ def list_notice_templates(*, actor: Actor) -> QuerySet[NoticeTemplate]:
     if actor.operator_id is None:
         return NoticeTemplate.objects.all()
     return NoticeTemplate.objects.filter(Q(operator_id=actor.operator_id) | Q(operator_id=None))
+
+
+def find_listed(*, people: Collection[Holder], today: date) -> set[Holder]:
+    """Of these people those whom a list holds that counts for their operator; one query."""
+    wanted = {fingerprint for person in people for fingerprint in person.fingerprints}
+    if not wanted:
+        return set()
+    operators = {person.operator_id for person in people}
+    rows = (
+        WatchListEntry.objects.in_force(today=today)
+        .filter(Q(operator_id=None) | Q(operator_id__in=operators), fingerprint__in=wanted)
+        .values_list("operator_id", "fingerprint")
+    )
+    listed = {(operator_id, bytes(fingerprint)) for operator_id, fingerprint in rows}
+    return {
+        person
+        for person in people
+        if any(
+            (operator_id, fingerprint) in listed
+            for operator_id in (None, person.operator_id)
+            for fingerprint in person.fingerprints
+        )
+    }
+
+
+def list_listings_of(*, actor: Actor, subscriber: Subscriber, today: date) -> QuerySet[WatchListEntry]:
+    """The entries in force that hold this person: of the actor's own list and of the national one."""
+    fingerprints = {
+        fingerprint
+        # Those of people who were erased find nobody.
+        for document in subscriber.documents.exclude(number_sealed=b"")
+        for fingerprint in documents.fingerprints(
+            type=DocumentType(document.type),
+            number=document.open_number(),
+            issuing_country=document.issuing_country,
+        )
+    }
+    entries = WatchListEntry.objects.in_force(today=today).filter(fingerprint__in=fingerprints)
+    return entries.filter(operator_id=None) | entries.filter(operator_id=subscriber.operator_id)
+
+
+def has_listings_to_apply() -> bool:
+    """Whether a worker would find somebody newly listed; one read of a partial index."""
+    return WatchListEntry.objects.filter(applied_at=None, lifted_at=None).exists()
 
 
 def has_due_verifications(*, now: datetime) -> bool:

@@ -152,7 +152,17 @@ REVIEW_CASE = StateMachine(
 )
 
 # Failures that two people may overrule: a register that is behind or spells a name differently, a camera that erred.
-# What a law or a policy demands (age, validity, type, dealer), a void document and a missing answer are not among them.
-OVERRULABLE = frozenset({"name_mismatch", "document_unknown", "face_mismatch", "liveness_failed"})
+# What a law or a policy demands (age, validity, type, dealer, watch-list, evidence), a void document and a missing
+# answer are not among them.
+OVERRULABLE = frozenset(
+    {
+        "name_mismatch",
+        "document_unknown",
+        "representative_name_mismatch",
+        "representative_document_unknown",
+        "not_live",
+        "face_mismatch",
+    }
+)
 # In the place of the code of a failure that two people have overruled.
 OVERRULED = "overruled"

@@ -23,6 +23,22 @@ def sweep(**_future: Any) -> None:
     services.sweep(now=database_now())
 
 
+@shared_task(name="subscribers.apply_listings")
+def apply_listings(**_future: Any) -> None:
+    """Ends what has passed of people who were listed since, until nobody is left."""
+    actor = Actor.system("subscribers.apply_listings")
+    while services.apply_listings(actor=actor, now=database_now()):
+        pass
+
+
+@shared_task(name="subscribers.erase_ended_listings")
+def erase_ended_listings(**_future: Any) -> None:
+    """Forgets who was on the watch-list, until nobody is left."""
+    actor = Actor.system("subscribers.erase_ended_listings")
+    while services.erase_ended_listings(actor=actor, now=database_now()):
+        pass
+
+
 @shared_task(name="subscribers.expire_verifications")
 def expire_verifications(**_future: Any) -> None:
     """Ends the freshness of old passes until none is left."""

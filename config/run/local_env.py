@@ -21,6 +21,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "KAIHU_INDEX_KEY": _key,
     "CARRIER_SIM_SECRET": lambda: secrets.token_hex(32),
     "REALNAME_TOKEN": lambda: secrets.token_hex(32),
+    "REALNAME_SECOND_SECRET": lambda: secrets.token_hex(32),
 }
 
 

@@ -54,6 +54,8 @@ class RunSettings:
             "CARRIER_SIM_URL": self.carrier_sim_url,
             "REALNAME_AUTHORITY_URL": f"{self.carrier_sim_url}/realname/authority",
             "REALNAME_FACE_URL": f"{self.carrier_sim_url}/realname/face",
+            "REALNAME_SECOND_AUTHORITY_URL": f"{self.carrier_sim_url}/realname2/citizen",
+            "REALNAME_SECOND_FACE_URL": f"{self.carrier_sim_url}/realname2/portrait",
             # A log is read while its process runs, and after it was killed.
             "PYTHONUNBUFFERED": "1",
         }

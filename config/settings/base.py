@@ -38,6 +38,10 @@ KAIHU_PUBLIC_URL = env.text("KAIHU_PUBLIC_URL", "http://127.0.0.1:8000").rstrip(
 REALNAME_AUTHORITY_URL = env.text("REALNAME_AUTHORITY_URL", "http://127.0.0.1:9/realname/authority")
 REALNAME_FACE_URL = env.text("REALNAME_FACE_URL", "http://127.0.0.1:9/realname/face")
 REALNAME_TOKEN = env.text("REALNAME_TOKEN", "unset")
+# Whom to ask when those have no answer; without an address nobody.
+REALNAME_SECOND_AUTHORITY_URL = os.environ.get("REALNAME_SECOND_AUTHORITY_URL", "")
+REALNAME_SECOND_FACE_URL = os.environ.get("REALNAME_SECOND_FACE_URL", "")
+REALNAME_SECOND_SECRET = env.text("REALNAME_SECOND_SECRET", "unset")
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 DEBUG = False
@@ -212,6 +216,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "lines.erase_former_holders": {
         "task": "lines.erase_former_holders",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    "subscribers.erase_ended_listings": {
+        "task": "subscribers.erase_ended_listings",
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
@@ -440,6 +449,8 @@ UNFOLD = {
                     ("Disputes", "gavel", "provisioning_holderdispute"),
                     ("Re-verification", "published_with_changes", "subscribers_reverificationdemand"),
                     ("Notices", "campaign", "subscribers_noticetemplate"),
+                    ("Watch-list", "person_alert", "subscribers_watchlistentry"),
+                    ("Watch-list files", "upload_file", "subscribers_watchlistfile"),
                 ),
             },
             {

@@ -54,7 +54,12 @@ from tests.factories.operators import given_dealer, given_licence, given_policy
 from tests.factories.provisioning import Seller, given_plan, given_seller
 from tests.factories.reviews import given_dispute, given_doubt, given_holder_check
 from tests.factories.sims import given_batch
-from tests.factories.subscribers import given_demand, given_notices, given_organization
+from tests.factories.subscribers import (
+    given_demand,
+    given_notices,
+    given_organization,
+    given_watch_list_file,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -107,6 +112,7 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
         given_organization(operator=operator, now=now)
         given_partner_app(operator=operator, now=now)
         given_user(role=Role.SUPPORT, operator=operator, now=now)
+        given_watch_list_file(operator=operator, now=now)
         given_policy(
             key=PolicyKey.HOLDER_LIMIT,
             value=5,

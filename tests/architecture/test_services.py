@@ -70,6 +70,7 @@ NAMELESS = {
     "apps.subscribers.services.rotation.reindex_documents": "the rotation, which audits its steps",
     "apps.subscribers.services.rotation.reindex_representatives": "the rotation, which audits its steps",
     "apps.subscribers.services.rotation.reseal_people": "the rotation, which audits its steps",
+    "apps.subscribers.services.watch_list.reindex_watch_list": "the rotation, which audits its steps",
     "apps.subscribers.services.verify.claim_due_verifications": "a worker's lease",
 }
 

@@ -406,7 +406,11 @@ def _ask(simulator: str, provider: str, prefix: str, **changes: object) -> httpx
     ],
 )
 def test_magic_people(simulator: str, prefix: str, authority: str, face: str) -> None:
-    assert _ask(simulator, "authority", prefix).json() == {"request_id": "req-1", "result": authority}
+    assert _ask(simulator, "authority", prefix).json() == {
+        "request_id": "req-1",
+        "document_number": _document(prefix),
+        "result": authority,
+    }
     answer = _ask(simulator, "face", prefix).json()
     assert answer["result"] == face
     assert 0 <= answer["score"] <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -18,12 +19,17 @@ from apps.subscribers.models import ReverificationDemand, Subscriber, Verificati
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
 from apps.subscribers.realname.providers.base import (
     AuthorityAnswer,
+    Evidence,
     FaceAnswer,
+    FaceVerdict,
+    LivenessAnswer,
     Providers,
     ProviderUnavailable,
+    Reply,
 )
 from apps.subscribers.services import PersonInput
 from apps.subscribers.states import Channel, DemandReason
+from apps.subscribers.watch_list import WatchListFile
 
 SYSTEM = Actor.system("tests")
 BORN = date(1900, 1, 1)
@@ -139,6 +145,22 @@ def given_verified_organization(*, operator: VirtualOperator, now: datetime, **f
     return subscriber
 
 
+def given_watch_list_file(
+    *, now: datetime, operator: VirtualOperator | None = None, numbers: Sequence[str] = ()
+) -> WatchListFile:
+    """A file with these people, or somebody new, on the operator's list or the national one."""
+    rows = "\n".join(
+        f"resident_id,{number},cards sold,MPS,2090-01-01" for number in numbers or [resident_number()]
+    )
+    return services.import_watch_list(
+        actor=SYSTEM,
+        operator=operator,
+        file_name="list.csv",
+        content=f"document_type,number,reason,source,valid_until\n{rows}\n".encode(),
+        now=now,
+    )
+
+
 def given_verification(
     *, subscriber: Subscriber, now: datetime, actor: Actor = SYSTEM, **fields: Any
 ) -> Verification:
@@ -164,11 +186,11 @@ class Authority:
     name: str = "authority"
     asked: list[dict[str, str]] = field(default_factory=list)
 
-    def match(self, **question: str) -> AuthorityAnswer:
+    def match(self, **question: str) -> Reply[AuthorityAnswer]:
         self.asked.append(question)
         if not isinstance(self.answer, AuthorityAnswer):
-            raise ProviderUnavailable(self.answer)
-        return self.answer
+            raise ProviderUnavailable(self.answer, provider=self.name)
+        return Reply(self.answer, self.name)
 
 
 @dataclass
@@ -176,14 +198,17 @@ class Face:
     """A face match in memory, in the same way."""
 
     answer: FaceAnswer | str = FaceAnswer.MATCH
+    liveness: LivenessAnswer = LivenessAnswer.LIVE
     name: str = "face"
-    asked: list[dict[str, str]] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
 
-    def match(self, **question: str) -> FaceAnswer:
-        self.asked.append(question)
+    def match(self, *, document_number: str, evidence: Evidence, request_id: str) -> Reply[FaceVerdict]:
+        self.asked.append(
+            {"document_number": document_number, "evidence": evidence, "request_id": request_id}
+        )
         if not isinstance(self.answer, FaceAnswer):
-            raise ProviderUnavailable(self.answer)
-        return self.answer
+            raise ProviderUnavailable(self.answer, provider=self.name)
+        return Reply(FaceVerdict(self.liveness, self.answer), self.name)
 
 
 def answering(

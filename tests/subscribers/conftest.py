@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apps.subscribers.realname.providers.base import Providers
-from apps.subscribers.realname.providers.http import HttpAuthority, HttpFaceMatcher
+from apps.subscribers.realname.providers.bearer_json import JsonAuthority, JsonFaceMatcher
 from tests import broker, simulator
 
 TOKEN = "only-for-tests"
@@ -27,7 +27,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        question = json.loads(self.rfile.read(length))
+        raw = self.rfile.read(length)
+        question = json.loads(raw) if raw.startswith(b"{") else {"form": raw.decode()}
         self.server.asked.append((self.path, question, self.headers.get("Authorization", "")))
         self.server.reply(self)
 
@@ -61,9 +62,16 @@ class ProviderServer(ThreadingHTTPServer):
         """A client that hung up is what some tests are about."""
 
 
-def says(result: Any, status: int = 200) -> Reply:
-    body = json.dumps({"result": result}).encode()
-    return lambda handler: handler.answer(status, body, Content_Type="application/json")
+def says(result: Any, status: int = 200, **more: Any) -> Reply:
+    """That answer to whatever was asked last, alive, with more fields or other echoes."""
+
+    def reply(handler: Handler) -> None:
+        _, question, _ = handler.server.asked[-1]
+        echo = {name: question[name] for name in ("request_id", "document_number")}
+        body = json.dumps({**echo, "liveness": "live", "result": result, **more}).encode()
+        handler.answer(status, body, Content_Type="application/json")
+
+    return reply
 
 
 def sends(body: bytes, status: int = 200, **headers: str) -> Reply:
@@ -86,8 +94,8 @@ def providers_at(
     *, authority_url: str, face_url: str, token: str, total_seconds: float
 ) -> Iterator[Providers]:
     """HTTP providers for the length of the block."""
-    authority = HttpAuthority(name="authority", url=authority_url, token=token, total_seconds=total_seconds)
-    face = HttpFaceMatcher(name="face", url=face_url, token=token, total_seconds=total_seconds)
+    authority = JsonAuthority(name="authority", url=authority_url, token=token, total_seconds=total_seconds)
+    face = JsonFaceMatcher(name="face", url=face_url, token=token, total_seconds=total_seconds)
     with contextlib.closing(authority), contextlib.closing(face):
         yield Providers(authority=authority, face=face)
 

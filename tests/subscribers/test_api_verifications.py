@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import storages
 
 from apps.accounts.models import IdempotencyKey, PartnerApp
 from apps.audit.models import AuditEvent
+from apps.core.db import database_now
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import services
-from apps.subscribers.models import Subscriber, Verification
+from apps.subscribers.models import IdentityDocument, IdentityImage, Subscriber, Verification
 from apps.subscribers.realname.providers.base import AuthorityAnswer
 from tests.factories.accounts import ApiClient, given_token
 from tests.factories.operators import given_dealer, given_policy
 from tests.factories.subscribers import answering, given_subscriber, given_verification, registration
+from tests.subscribers import pictures
+from tests.subscribers.pictures import upload
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +56,7 @@ class TestRequesting:
         assert {k: v for k, v in answer.items() if k not in ("created_at", "next_attempt_at")} == {
             "id": verification.uid,
             "status": "PENDING",
+            "detail": "The checks have not run yet.",
             "checks": [],
             "subscriber": subscriber.uid,
             "channel": "in_store",
@@ -158,6 +164,62 @@ class TestRequesting:
         assert _nothing_written()
 
 
+class TestStoreEvidence:
+    """Card reader and a photo taken at the counter, instead of a face session."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, settings: Any, tmp_path: Path, operator: VirtualOperator, now: datetime) -> None:
+        storage = {**settings.STORAGES["images"], "OPTIONS": {"location": str(tmp_path)}}
+        settings.STORAGES = {**settings.STORAGES, "images": storage}
+        given_policy(key=PolicyKey.FACE_EVIDENCE_REQUIRED, value=True, now=now, operator=operator)
+
+    def test_the_provider_gets_the_photo(self, api: ApiClient, subscriber: Subscriber, now: datetime) -> None:
+        photo = upload(api, subscriber.uid, pictures.jpeg(), kind="person").json()["id"]
+        body = {"channel": "in_store", "evidence": {"reader": "CVR-100-42", "photo": photo}}
+        assert api.post(_path(subscriber), body).status_code == 202
+        providers = answering()
+
+        services.run_due_verifications(clock=database_now, providers=providers)
+
+        assert Verification.objects.get().status == "PASSED"
+        (asked,) = providers.face.asked  # type: ignore[attr-defined]
+        assert asked["evidence"].reader == "CVR-100-42"
+        assert asked["evidence"].photo.startswith(b"\xff\xd8")
+
+    def test_a_photo_that_is_gone_holds(self, api: ApiClient, subscriber: Subscriber, now: datetime) -> None:
+        photo = upload(api, subscriber.uid, pictures.jpeg(), kind="person").json()["id"]
+        body = {"channel": "in_store", "evidence": {"reader": "CVR-100-42", "photo": photo}}
+        api.post(_path(subscriber), body)
+        storages["images"].delete(IdentityImage.objects.get().storage_name)
+
+        services.run_due_verifications(clock=database_now, providers=answering())
+
+        stored = Verification.objects.get()
+        assert (stored.status, stored.checks.latest("position").code) == ("PENDING", "photo_unreadable")
+
+    def test_what_is_not_enough(
+        self, api: ApiClient, subscriber: Subscriber, operator: VirtualOperator, now: datetime
+    ) -> None:
+        photo = upload(api, subscriber.uid, pictures.jpeg(), kind="person").json()["id"]
+        front = upload(api, subscriber.uid, pictures.jpeg(), kind="document_front").json()["id"]
+        other = given_subscriber(operator=operator, now=now)
+        theirs = upload(api, other.uid, pictures.jpeg(), kind="person").json()["id"]
+        number = IdentityDocument.objects.get(subscriber=subscriber).open_number()
+
+        def refused(channel: str, **evidence: str) -> str:
+            response = api.post(_path(subscriber), {"channel": channel, "evidence": evidence})
+            assert response.status_code == 422
+            return str(response.json()["code"])
+
+        assert refused("in_store", photo=photo) == "evidence_missing"
+        assert refused("in_store", reader="CVR-100-42") == "evidence_missing"
+        assert refused("online_video", reader="CVR-100-42", photo=photo) == "evidence_missing"
+        assert refused("in_store", reader="CVR-100-42", photo=front) == "photo_not_usable"
+        assert refused("in_store", reader="CVR-100-42", photo=theirs) == "photo_not_usable"
+        assert refused("in_store", reader=f"R{number}", photo=photo) == "text_invalid"
+        assert not Verification.objects.exists()
+
+
 class TestLooking:
     def test_the_checks_in_order_with_an_etag(
         self, api: ApiClient, subscriber: Subscriber, now: datetime
@@ -170,17 +232,40 @@ class TestLooking:
         response = api.get(path)
 
         assert response.json()["status"] == "FAILED"
-        assert response.json()["checks"] == [
-            {"name": "dealer_allowed", "outcome": "PASS", "code": "ok"},
-            {"name": "document_type", "outcome": "PASS", "code": "ok"},
-            {"name": "document_number", "outcome": "PASS", "code": "ok"},
-            {"name": "document_validity", "outcome": "PASS", "code": "ok"},
-            {"name": "minimum_age", "outcome": "PASS", "code": "ok"},
-            {"name": "representative", "outcome": "PASS", "code": "ok"},
-            {"name": "authority_match", "outcome": "FAIL", "code": "name_mismatch"},
+        words = "The authority knows this number under another name."
+        assert response.json()["detail"] == words
+        checks = response.json()["checks"]
+        assert [(check["name"], check["outcome"], check["code"]) for check in checks] == [
+            ("dealer_allowed", "PASS", "ok"),
+            ("document_type", "PASS", "ok"),
+            ("document_number", "PASS", "ok"),
+            ("document_validity", "PASS", "ok"),
+            ("minimum_age", "PASS", "ok"),
+            ("representative", "PASS", "ok"),
+            ("watch_list", "PASS", "ok"),
+            ("holder_limit", "PASS", "ok"),
+            ("authority_match", "FAIL", "name_mismatch"),
         ]
+        assert [check["provider"] for check in checks] == [None] * 8 + ["authority"]
+        assert checks[-1]["detail"] == words
+        assert checks[-1]["checked_at"] >= checks[0]["checked_at"] > ""
         assert response["ETag"] != pending["ETag"]
         assert api.get(path, headers={"If-None-Match": response["ETag"]}).status_code == 304
+
+    def test_one_without_an_answer_says_when_it_is_tried_again(
+        self, api: ApiClient, subscriber: Subscriber, now: datetime
+    ) -> None:
+        verification = given_verification(subscriber=subscriber, now=now)
+        services.run_due_verifications(clock=lambda: now, providers=answering("provider_breaker_open"))
+
+        body = api.get(f"/api/v1/verifications/{verification.uid}").json()
+
+        assert (body["status"], body["attempts"]) == ("PENDING", 1)
+        assert body["next_attempt_at"] is not None
+        assert body["detail"] == (
+            "The provider has failed too often and is left alone for a moment."
+            " It is tried again by itself; so far 1 try."
+        )
 
     def test_a_foreign_one_is_like_an_unknown_one(
         self, api: ApiClient, other_operator: VirtualOperator, now: datetime

@@ -10,7 +10,14 @@ import pytest
 
 from apps.subscribers.realname import checks
 from apps.subscribers.realname.checks import Finding, Rules, Subject
-from apps.subscribers.realname.providers.base import AuthorityAnswer, FaceAnswer, Providers
+from apps.subscribers.realname.providers.base import (
+    AuthorityAnswer,
+    Evidence,
+    FaceAnswer,
+    LivenessAnswer,
+    Providers,
+    Reply,
+)
 from apps.subscribers.states import CheckOutcome
 from tests.factories.subscribers import Authority, Face, answering, resident_number
 
@@ -22,6 +29,7 @@ RULES = Rules(
     representative_age=18,
     proxy_channels=frozenset({"in_store"}),
     face_session_required=False,
+    holder_limit=5,
 )
 SUBJECT = Subject(
     request_id="ver_x-1",
@@ -33,6 +41,7 @@ SUBJECT = Subject(
     channel="IN_STORE",
     face_session="",
     dealer_may_act=None,
+    places_filled=0,
     today=TODAY,
     rules=RULES,
 )
@@ -43,8 +52,11 @@ NAMES = [
     "document_validity",
     "minimum_age",
     "representative",
+    "watch_list",
+    "holder_limit",
     "authority_match",
     "representative_authority_match",
+    "liveness",
     "face_match",
 ]
 
@@ -54,7 +66,7 @@ def test_the_list_and_its_order() -> None:
 
     assert [finding.name for finding in findings] == NAMES
     assert {(finding.outcome, finding.code) for finding in findings} == {(CheckOutcome.PASS, "ok")}
-    assert [finding.provider for finding in findings] == [""] * 6 + ["authority", "", "face"]
+    assert [finding.provider for finding in findings] == [""] * 8 + ["authority", "", "face", "face"]
     assert checks.verdict(findings) == CheckOutcome.PASS
 
 
@@ -75,6 +87,7 @@ BROKEN = [
         "minimum_age",
         "subscriber_under_age",
     ),
+    (replace(SUBJECT, is_listed=True), "watch_list", "watchlisted"),
 ]
 
 
@@ -94,6 +107,8 @@ def test_checks_of_our_own_fail_before_anybody_is_asked(subject: Subject, name: 
     "subject",
     [
         replace(SUBJECT, dealer_may_act=True),
+        replace(SUBJECT, places_filled=5),
+        replace(SUBJECT, places_filled=None, rules=RULES.for_exempt()),
         replace(SUBJECT, valid_until=TODAY, valid_from=TODAY),
         replace(SUBJECT, document_number=resident_number("110101", born=date(2010, 11, 24))),
         replace(SUBJECT, rules=replace(RULES, face_session_required=True), face_session="fs-1"),
@@ -137,8 +152,7 @@ def test_the_authority_gets_the_canonical_name() -> None:
     assert providers.face.asked == [  # type: ignore[attr-defined]
         {
             "document_number": SUBJECT.document_number,
-            "face_session": "",
-            "channel": "in_store",
+            "evidence": Evidence(channel="in_store"),
             "request_id": "ver_x-1",
         }
     ]
@@ -163,8 +177,79 @@ def test_a_missing_face_session_fails_where_policy_wants_one() -> None:
 
     findings = checks.run(replace(SUBJECT, rules=replace(RULES, face_session_required=True)), providers)
 
-    assert findings[-1] == Finding("face_match", CheckOutcome.FAIL, "evidence_missing")
+    assert findings[-1] == Finding("liveness", CheckOutcome.FAIL, "evidence_missing")
     assert providers.face.asked == []  # type: ignore[attr-defined]
+
+
+WANTED = replace(RULES, face_session_required=True)
+
+
+@pytest.mark.parametrize(
+    ("channel", "reader", "has_photo", "enough"),
+    [
+        ("IN_STORE", "R-1", True, True),
+        ("IN_STORE", "", True, False),
+        ("IN_STORE", "R-1", False, False),
+        ("ONLINE_VIDEO", "R-1", True, False),
+    ],
+)
+def test_a_counter_shows_the_person_with_reader_and_photo(
+    channel: str, reader: str, has_photo: bool, enough: bool
+) -> None:
+    providers = answering()
+    subject = replace(
+        SUBJECT, channel=channel, reader=reader, photo=(lambda: b"jpeg") if has_photo else None, rules=WANTED
+    )
+
+    findings = checks.run(subject, providers)
+
+    if not enough:
+        assert findings[-1] == Finding("liveness", CheckOutcome.FAIL, "evidence_missing")
+        return
+    assert checks.verdict(findings) == CheckOutcome.PASS
+    (asked,) = providers.face.asked  # type: ignore[attr-defined]
+    assert asked["evidence"] == Evidence(channel="in_store", reader="R-1", photo=b"jpeg")
+
+
+@pytest.mark.parametrize(
+    ("liveness", "outcome", "code"),
+    [
+        (LivenessAnswer.NOT_LIVE, CheckOutcome.FAIL, "not_live"),
+        (LivenessAnswer.UNCERTAIN, CheckOutcome.REVIEW, "liveness_uncertain"),
+    ],
+)
+def test_a_picture_of_a_person_is_no_person(
+    liveness: LivenessAnswer, outcome: CheckOutcome, code: str
+) -> None:
+    findings = checks.run(SUBJECT, Providers(authority=Authority(), face=Face(liveness=liveness)))
+
+    assert findings[10] == Finding("liveness", outcome, code, "face")
+    assert checks.verdict(findings) == outcome
+
+
+def test_a_listed_person_is_reviewed_where_policy_says_so() -> None:
+    findings = checks.run(
+        replace(SUBJECT, is_listed=True, rules=replace(RULES, watchlist_to_review=True)), answering()
+    )
+
+    assert findings[6] == Finding("watch_list", CheckOutcome.REVIEW, "watchlisted")
+    assert checks.verdict(findings) == CheckOutcome.REVIEW
+
+
+@pytest.mark.parametrize(
+    ("filled", "outcome", "code"),
+    [
+        (4, CheckOutcome.PASS, "ok"),
+        (5, CheckOutcome.PASS, "holder_limit_full"),
+        (6, CheckOutcome.REVIEW, "holder_limit_exceeded"),
+        (None, CheckOutcome.UNAVAILABLE, "holder_count_unknown"),
+    ],
+)
+def test_places_of_the_holder_limit(filled: int | None, outcome: CheckOutcome, code: str) -> None:
+    findings = checks.run(replace(SUBJECT, places_filled=filled), answering())
+
+    assert findings[7] == Finding("holder_limit", outcome, code)
+    assert checks.verdict(findings) == outcome
 
 
 @pytest.mark.parametrize("code", ["provider_unavailable", "provider_refused_us", "provider_answer_invalid"])
@@ -173,13 +258,13 @@ def test_no_answer_is_never_a_pass(code: str) -> None:
     face = checks.run(SUBJECT, answering(face=code))
 
     assert authority[-1] == Finding("authority_match", CheckOutcome.UNAVAILABLE, code, "authority")
-    assert face[-1] == Finding("face_match", CheckOutcome.UNAVAILABLE, code, "face")
+    assert face[-1] == Finding("liveness", CheckOutcome.UNAVAILABLE, code, "face")
     assert checks.verdict(authority) == checks.verdict(face) == CheckOutcome.UNAVAILABLE
 
 
 def test_a_crash_of_ours_holds_back_and_says_nothing_personal(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Authority):
-        def match(self, **question: str) -> AuthorityAnswer:
+        def match(self, **question: str) -> Reply[AuthorityAnswer]:
             raise RuntimeError(f"cannot ask about {question}")
 
     with caplog.at_level(logging.DEBUG):
@@ -193,8 +278,8 @@ def test_a_crash_of_ours_holds_back_and_says_nothing_personal(caplog: pytest.Log
 
 def test_an_answer_nobody_has_a_rule_for_holds_back() -> None:
     class New(Authority):
-        def match(self, **question: str) -> AuthorityAnswer:
-            return "match, probably"  # type: ignore[return-value]
+        def match(self, **question: str) -> Reply[AuthorityAnswer]:
+            return Reply("match, probably", "new")  # type: ignore[arg-type]
 
     findings = checks.run(SUBJECT, Providers(authority=New(), face=Face()))
 

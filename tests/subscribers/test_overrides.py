@@ -64,6 +64,8 @@ def test_two_people_overrule_and_everything_else_is_checked(
     failed.refresh_from_db()
     rerun.refresh_from_db()
     assert (failed.status, rerun.status) == ("FAILED", "PASSED")
+    for evidence in ("face_session", "reader", "photo_id", "representative_id"):
+        assert getattr(rerun, evidence) == getattr(failed, evidence)
     assert _outcomes(rerun)["authority_match"] == "overruled"
     assert _outcomes(rerun)["face_match"] == "ok"
     trail = {event.action: event for event in AuditEvent.objects.filter(action__startswith="override.")}

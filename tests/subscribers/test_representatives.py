@@ -21,7 +21,7 @@ from apps.operators.policies import PolicyKey
 from apps.subscribers import errors, services
 from apps.subscribers.models import IdentityDocument, Representative, Subscriber, Verification
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
-from apps.subscribers.realname.providers.base import AuthorityAnswer, Providers
+from apps.subscribers.realname.providers.base import AuthorityAnswer, Providers, Reply
 from apps.subscribers.services import PersonInput
 from apps.subscribers.states import Channel, RepresentativeRole, VerificationStatus
 from tests.factories.accounts import given_user
@@ -34,6 +34,7 @@ from tests.factories.subscribers import (
     given_organization,
     given_subscriber,
     given_verification,
+    given_watch_list_file,
     resident_number,
     somebody,
 )
@@ -395,9 +396,11 @@ class Picky(Authority):
         super().__init__()
         self.number, self.other_answer = number, answer
 
-    def match(self, **question: str) -> AuthorityAnswer:
-        answer = super().match(**question)
-        return self.other_answer if question["document_number"] == self.number else answer
+    def match(self, **question: str) -> Reply[AuthorityAnswer]:
+        reply = super().match(**question)
+        return (
+            replace(reply, answer=self.other_answer) if question["document_number"] == self.number else reply
+        )
 
 
 class TestChecks:
@@ -422,6 +425,15 @@ class TestChecks:
         assert verification.checks.latest("position").code == code
         assert len({each["request_id"] for each in authority.asked}) == 2
         assert face.asked == []
+
+    def test_a_guardian_on_the_watch_list(self, operator: VirtualOperator, now: datetime) -> None:
+        number = resident_number()
+        minor = _register(operator, now, _number_of_age(10, now), guardian=somebody(number=number))
+        given_watch_list_file(now=now, operator=operator, numbers=[number])
+        verification, authority, _ = _checked(minor, now)
+        assert verification.status == VerificationStatus.FAILED
+        assert verification.checks.latest("position").code == "representative_watchlisted"
+        assert authority.asked == []
 
     def test_no_answer_about_a_guardian_is_no_pass(self, operator: VirtualOperator, now: datetime) -> None:
         minor = _register(operator, now, _number_of_age(10, now), guardian=somebody())

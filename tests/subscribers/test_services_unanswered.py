@@ -13,11 +13,12 @@ from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import selectors, services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.realname import words
 from apps.subscribers.realname.checks import CHECKS, Finding
 from apps.subscribers.realname.providers.base import AuthorityAnswer, FaceAnswer, Providers
 from apps.subscribers.services import verify
 from apps.subscribers.services.verify import LEASE
-from apps.subscribers.states import CheckOutcome
+from apps.subscribers.states import CheckOutcome, VerificationStatus
 from tests.factories.operators import given_policy
 from tests.factories.subscribers import (
     SYSTEM,
@@ -182,6 +183,61 @@ class TestPatience:
 
         assert Verification.objects.get().status == "FAILED"
         assert AuditEvent.objects.get(action="verification.fail").reason == "checks_incomplete"
+
+
+class TestAttempts:
+    """The other end of patience: how often it is tried."""
+
+    def _use_up(self, now: datetime) -> datetime:
+        at = now
+        for _ in range(3):
+            assert Verification.objects.get().status == "PENDING"
+            _run(at, answering("provider_unavailable"))
+            at = Verification.objects.get().next_attempt_at or at
+        return at
+
+    def test_used_up_it_fails(
+        self, operator: VirtualOperator, verification: Verification, now: datetime
+    ) -> None:
+        given_policy(key=PolicyKey.VERIFICATION_MAX_ATTEMPTS, value=3, now=now, operator=operator)
+
+        at = self._use_up(now)
+
+        assert at - now < HOUR
+        stored = Verification.objects.get()
+        assert (stored.status, stored.attempts, stored.fresh_until) == ("FAILED", 3, None)
+        assert AuditEvent.objects.get(action="verification.fail").reason == "provider_unavailable"
+        assert _events() == ["FAILED"]
+
+    def test_or_goes_to_a_person_where_policy_says_so(
+        self, operator: VirtualOperator, verification: Verification, now: datetime
+    ) -> None:
+        given_policy(key=PolicyKey.VERIFICATION_MAX_ATTEMPTS, value=3, now=now, operator=operator)
+        given_policy(key=PolicyKey.UNANSWERED_TO_REVIEW, value=True, now=now, operator=operator)
+
+        self._use_up(now)
+
+        stored = Verification.objects.get()
+        assert (stored.status, stored.next_attempt_at, stored.fresh_until) == ("REVIEW", None, None)
+        assert AuditEvent.objects.get(action="verification.review").reason == "provider_unavailable"
+        findings = [(CheckOutcome(check.outcome), check.code) for check in stored.checks.order_by("position")]
+        assert words.summary(
+            status=VerificationStatus.REVIEW, attempts=stored.attempts, findings=findings
+        ) == ("The provider does not answer. Given up after 3 tries; a person decides.")
+
+    @pytest.mark.parametrize(
+        ("attempts", "longest"),
+        [
+            (1, timedelta(seconds=2)),
+            (4, timedelta(seconds=16)),
+            (40, timedelta(minutes=10)),
+            (10_000, timedelta(minutes=10)),
+        ],
+    )
+    def test_back_off_is_a_share_of_what_doubles_up_to_a_cap(self, attempts: int, longest: timedelta) -> None:
+        assert verify.back_off(attempts, spread=0.0) == timedelta()
+        assert verify.back_off(attempts, spread=0.5) == longest / 2
+        assert verify.back_off(attempts, spread=1.0) == longest
 
 
 class TestLastDays:

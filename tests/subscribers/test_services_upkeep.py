@@ -12,7 +12,6 @@ from apps.events.models import OutboxEvent
 from apps.operators.models import VirtualOperator
 from apps.subscribers import services
 from apps.subscribers.models import Verification
-from apps.subscribers.services.verify import FIRST_BACK_OFF, LONGEST_BACK_OFF, back_off
 from tests.factories.subscribers import SYSTEM, answering, given_subscriber, given_verification
 from tests.subscribers.conftest import Nudges
 
@@ -80,9 +79,3 @@ class TestExpiring:
 
         assert services.expire_verifications(actor=SYSTEM, now=later, limit=2) == 2
         assert services.expire_verifications(actor=SYSTEM, now=later, limit=2) == 1
-
-
-def test_back_off_doubles_to_a_cap_and_keeps_at_least_half() -> None:
-    assert [back_off(attempt, spread=1.0) / FIRST_BACK_OFF for attempt in range(1, 6)] == [1, 2, 4, 8, 16]
-    assert back_off(1, spread=0.0) == FIRST_BACK_OFF / 2
-    assert back_off(1_000_000, spread=1.0) == LONGEST_BACK_OFF

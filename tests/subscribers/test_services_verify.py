@@ -256,24 +256,24 @@ class TestRecording:
     @pytest.mark.parametrize(
         ("providers", "status", "last"),
         [
-            (answering(), "PASSED", (9, "face_match", "PASS", "ok")),
+            (answering(), "PASSED", (12, "face_match", "PASS", "ok")),
             (
                 answering(AuthorityAnswer.NAME_MISMATCH),
                 "FAILED",
-                (7, "authority_match", "FAIL", "name_mismatch"),
+                (9, "authority_match", "FAIL", "name_mismatch"),
             ),
             (
                 answering(AuthorityAnswer.DOCUMENT_VOID),
                 "FAILED",
-                (7, "authority_match", "FAIL", "document_void"),
+                (9, "authority_match", "FAIL", "document_void"),
             ),
             (
                 answering(AuthorityAnswer.NOT_FOUND),
                 "FAILED",
-                (7, "authority_match", "FAIL", "document_unknown"),
+                (9, "authority_match", "FAIL", "document_unknown"),
             ),
-            (answering(face=FaceAnswer.MISMATCH), "FAILED", (9, "face_match", "FAIL", "face_mismatch")),
-            (answering(face=FaceAnswer.UNCERTAIN), "REVIEW", (9, "face_match", "REVIEW", "face_uncertain")),
+            (answering(face=FaceAnswer.MISMATCH), "FAILED", (12, "face_match", "FAIL", "face_mismatch")),
+            (answering(face=FaceAnswer.UNCERTAIN), "REVIEW", (12, "face_match", "REVIEW", "face_uncertain")),
         ],
     )
     def test_what_the_providers_say_decides(
@@ -315,7 +315,7 @@ class TestRecording:
         assert stored.status == "PENDING"
         assert stored.lease_until is None
         assert stored.next_attempt_at is not None
-        assert now + FIRST_BACK_OFF / 2 <= stored.next_attempt_at <= now + FIRST_BACK_OFF
+        assert now <= stored.next_attempt_at <= now + FIRST_BACK_OFF
         assert _checks(verification)[-1][2:] == ("UNAVAILABLE", "provider_unavailable")
         assert _traces(verification) == (["verification.request"], []), "no step was taken"
 
@@ -326,19 +326,19 @@ class TestRecording:
             stored = Verification.objects.get()
             assert (stored.status, stored.attempts) == ("PENDING", attempt)
             assert stored.next_attempt_at is not None
-            assert at < stored.next_attempt_at <= at + LONGEST_BACK_OFF
+            assert at <= stored.next_attempt_at <= at + LONGEST_BACK_OFF
             at = stored.next_attempt_at
 
     def test_an_answer_later_replaces_what_was_recorded(
         self, verification: Verification, now: datetime
     ) -> None:
         _run(now, answering(face="provider_unavailable"))
-        assert len(_checks(verification)) == 9
+        assert len(_checks(verification)) == 11
 
         _run(now + MINUTE, answering(AuthorityAnswer.NAME_MISMATCH))
 
         assert Verification.objects.get().status == "FAILED"
-        assert [row[1:] for row in _checks(verification)][6:] == [
+        assert [row[1:] for row in _checks(verification)][8:] == [
             ("authority_match", "FAIL", "name_mismatch")
         ]
 

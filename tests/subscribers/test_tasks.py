@@ -32,6 +32,9 @@ def simulated(base_url: str, settings: Settings) -> None:
     settings.REALNAME_AUTHORITY_URL = f"{base_url}/realname/authority"
     settings.REALNAME_FACE_URL = f"{base_url}/realname/face"
     settings.REALNAME_TOKEN = simulator.REALNAME_TOKEN
+    settings.REALNAME_SECOND_AUTHORITY_URL = f"{base_url}/realname2/citizen"
+    settings.REALNAME_SECOND_FACE_URL = f"{base_url}/realname2/portrait"
+    settings.REALNAME_SECOND_SECRET = simulator.REALNAME_SECOND_SECRET
 
 
 MAGIC = [
@@ -42,6 +45,19 @@ MAGIC = [
     ("700004", "REVIEW", ("face_match", "face_uncertain")),
     ("700005", "PENDING", ("authority_match", "provider_unavailable")),
     ("700007", "FAILED", ("authority_match", "document_void")),
+    ("700008", "FAILED", ("liveness", "not_live")),
+    # The first providers are down: the second ones say what they would have said.
+    ("720001", "PASSED", ("face_match", "ok")),
+    ("720002", "FAILED", ("authority_match", "name_mismatch")),
+    ("720003", "FAILED", ("face_match", "face_mismatch")),
+    ("720004", "REVIEW", ("face_match", "face_uncertain")),
+    # The first ones answer another question, or in words that nobody agreed on.
+    ("730002", "PASSED", ("face_match", "ok")),
+    ("730004", "PASSED", ("face_match", "ok")),
+    # The second ones are no better.
+    ("740011", "PENDING", ("authority_match", "provider_unavailable")),
+    ("740022", "PENDING", ("authority_match", "provider_wrong_echo")),
+    ("740014", "PENDING", ("authority_match", "provider_unavailable")),
 ]
 
 
@@ -57,6 +73,11 @@ def test_every_magic_number_ends_as_promised(
 
     tasks.run_verifications()
 
+    asked = VerificationCheck.objects.filter(name="face_match", verification=started["720001"]).get()
+    assert (asked.provider, asked.verification.checks.get(name="authority_match").provider) == (
+        "second_face",
+        "second_authority",
+    )
     found = {row.pk: row.status for row in Verification.objects.all()}
     assert {area: found[row.pk] for area, row in started.items()} == {
         area: status for area, status, _ in MAGIC
@@ -66,7 +87,12 @@ def test_every_magic_number_ends_as_promised(
         assert checks.values_list("name", "code").first() == last
 
 
-def test_an_authority_that_comes_back(simulated: None, operator: VirtualOperator, now: datetime) -> None:
+def test_an_authority_that_comes_back(
+    simulated: None, settings: Settings, operator: VirtualOperator, now: datetime
+) -> None:
+    # An address of its own has a breaker of its own, whatever other tests did.
+    settings.REALNAME_AUTHORITY_URL += "?comes-back"
+    settings.REALNAME_SECOND_AUTHORITY_URL = ""
     number = resident_number("700006")
     given_verification(subscriber=given_subscriber(operator=operator, now=now, number=number), now=now)
 

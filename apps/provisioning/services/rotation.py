@@ -108,6 +108,7 @@ def _movers() -> list[tuple[str, Mover]]:
     return [
         ("holders", lines.reindex_holders),
         ("who stands for them", subscribers.reindex_representatives),
+        ("listed people", subscribers.reindex_watch_list),
         *((table, of(table)) for table in subscribers.SEALED),
         ("carrier secrets", carriers.reseal_secrets),
     ]

@@ -12,11 +12,13 @@ from apps.accounts.admin_base import Button, Shown, TenantAdmin
 from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
 from apps.core.actor import Actor
 from apps.subscribers import admin_registration, services
+from apps.subscribers.admin_watch_list import LISTINGS
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
+from apps.subscribers.realname import words
 from apps.subscribers.services.cases import REVIEW
 from apps.subscribers.services.retention import HOLD
 from apps.subscribers.services.reveal import REVEAL
-from apps.subscribers.states import OVERRULABLE, VerificationStatus
+from apps.subscribers.states import OVERRULABLE, CheckOutcome, VerificationStatus
 
 
 def checks_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[object, ...]]:
@@ -49,6 +51,7 @@ def steps_of(*, actor: Actor, row: Verification) -> Iterator[tuple[object, ...]]
             step.name,
             badge(step.outcome),
             code(step.code),
+            words.of(step.code),
             step.provider or "-",
             moment(step.checked_at),
         )
@@ -238,7 +241,8 @@ class VerificationAdmin(PersonAdmin):
         ("person", "state"),
         ("number", "channel"),
         ("created", "decided"),
-        ("attempts", "next_attempt_at"),
+        "meaning",
+        ("attempts", "next_try"),
         ("asked_by", "fresh_until"),
         ("representative_link", "dealer_code"),
         ("public_id", "operator"),
@@ -246,7 +250,7 @@ class VerificationAdmin(PersonAdmin):
     panels = (
         Panel(
             "Steps of the check",
-            ("", "Step", "Outcome", "Code", "Asked of", "At"),
+            ("", "Step", "Outcome", "Code", "In words", "Asked of", "At"),
             steps_of,
             "The check has not run yet.",
         ),
@@ -256,6 +260,7 @@ class VerificationAdmin(PersonAdmin):
             cases_of,
             "No person was asked about it.",
         ),
+        LISTINGS,
     )
     trail = "verification"
     buttons = (
@@ -275,6 +280,19 @@ class VerificationAdmin(PersonAdmin):
         document = row.document
         text = f"{document.type} {document.number_masked}"
         return link(model="subscribers_identitydocument", key=document.pk, text=text)
+
+    @admin.display(description="In words")
+    def meaning(self, row: Verification) -> str:
+        found = row.checks.order_by("position").values_list("outcome", "code")
+        return words.summary(
+            status=VerificationStatus(row.status),
+            attempts=row.attempts,
+            findings=((CheckOutcome(outcome), code) for outcome, code in found),
+        )
+
+    @admin.display(description="Next try")
+    def next_try(self, row: Verification) -> str:
+        return moment(row.next_attempt_at)
 
     @admin.display(description="Dealer")
     def dealer_code(self, row: Verification) -> str:

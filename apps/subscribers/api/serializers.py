@@ -18,11 +18,11 @@ from apps.subscribers.models import (
     Subscriber,
     Verification,
 )
-from apps.subscribers.realname import documents, names
+from apps.subscribers.realname import documents, names, words
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
 from apps.subscribers.services import ConsentInput, PersonInput
 from apps.subscribers.services.examining import ADDRESS_CHARACTERS, EXTERNAL_ID_CHARACTERS
-from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS
+from apps.subscribers.services.verify import FACE_SESSION_CHARACTERS, READER_CHARACTERS
 from apps.subscribers.states import (
     OPEN_DEMAND,
     Channel,
@@ -170,6 +170,18 @@ class EvidenceSerializer(StrictSerializer):
         allow_blank=True,
         help_text="The face provider's handle.",
     )
+    reader = serializers.CharField(
+        max_length=READER_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="In a store: the serial of the card reader that read the document.",
+    )
+    photo = serializers.CharField(
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        help_text="In a store: id of the uploaded picture of the person (kind person), taken at the counter.",
+    )
 
 
 class VerificationRequestSerializer(StrictSerializer):
@@ -282,11 +294,15 @@ class CheckSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     outcome = serializers.ChoiceField(choices=CheckOutcome.choices)
     code = serializers.CharField(help_text="'ok', or why not.")
+    detail = serializers.CharField(help_text="The code in plain words.")
+    provider = serializers.CharField(allow_null=True, help_text="Who answered, or did not; null: ourselves.")
+    checked_at = serializers.DateTimeField()
 
 
 class VerificationSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     status = serializers.ChoiceField(choices=VerificationStatus.choices)
+    detail = serializers.CharField(help_text="Where it stands, in plain words.")
     checks = CheckSerializer(many=True, help_text="Those of the latest run, in order.")
     subscriber = serializers.CharField()
     channel = serializers.ChoiceField(choices=CHANNELS)
@@ -361,11 +377,25 @@ def subscriber(row: Subscriber) -> dict[str, Any]:
 
 def verification(row: Verification) -> dict[str, Any]:
     """`row` as the selectors load it, with its checks."""
+    checks = list(row.checks.all())
     return {
         "id": row.uid,
         "status": row.status,
+        "detail": words.summary(
+            status=VerificationStatus(row.status),
+            attempts=row.attempts,
+            findings=((CheckOutcome(check.outcome), check.code) for check in checks),
+        ),
         "checks": [
-            {"name": check.name, "outcome": check.outcome, "code": check.code} for check in row.checks.all()
+            {
+                "name": check.name,
+                "outcome": check.outcome,
+                "code": check.code,
+                "detail": words.of(check.code),
+                "provider": check.provider or None,
+                "checked_at": timestamp(check.checked_at),
+            }
+            for check in checks
         ],
         "subscriber": row.subscriber.uid,
         "channel": row.channel.lower(),

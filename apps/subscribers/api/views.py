@@ -307,8 +307,8 @@ class SubscriberVerificationsView(PartnerView):
             subscriber_uid=subscriber_id,
             channel=Channel(data["channel"].upper()),
             dealer=data.get("dealer"),
-            face_session=data.get("evidence", {}).get("face_session"),
             proxy=_maybe(data, "proxy"),
+            **data.get("evidence", {}),
             now=self.now,
         )
         location = f"/api/v1/verifications/{verification.uid}"

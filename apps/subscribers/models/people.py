@@ -27,6 +27,8 @@ from apps.subscribers.states import (
     SubscriberKind,
     VerificationStatus,
 )
+from apps.subscribers.watch_list import WatchListEntry as WatchListEntry
+from apps.subscribers.watch_list import WatchListFile as WatchListFile
 
 # In the place of what was masked.
 TOMBSTONE = "***"
@@ -267,6 +269,9 @@ class Verification(models.Model):
     )
     # The face provider's handle of the live session; empty where policy does without one.
     face_session = models.CharField(max_length=128, blank=True)
+    # What a store has instead: the serial of its card reader, and the photo taken at the counter.
+    reader = models.CharField(max_length=64, blank=True)
+    photo = models.ForeignKey("IdentityImage", null=True, blank=True, on_delete=models.PROTECT)
     requested_by = models.CharField(max_length=80)
     status = models.CharField(max_length=8, choices=VerificationStatus, default=VerificationStatus.PENDING)
     attempts = models.IntegerField(default=0)
@@ -320,6 +325,13 @@ class Verification(models.Model):
         self.lease_until = None
         self.save(update_fields=["next_attempt_at", "lease_until"])
 
+    def start_over(self, *, now: datetime) -> None:
+        """What a worker is finding out just now counts no more: it is to be found out again, at once."""
+        self.token += 1
+        self.next_attempt_at = now
+        self.lease_until = None
+        self.save(update_fields=["token", "next_attempt_at", "lease_until"])
+
     def pass_(self, *, now: datetime, fresh_until: datetime) -> None:
         """:raises InvalidTransition: unless PENDING or REVIEW."""
         self._leave(VerificationStatus.PASSED, decided_at=now, fresh_until=fresh_until)
@@ -333,8 +345,8 @@ class Verification(models.Model):
         self._leave(VerificationStatus.REVIEW)
 
     def forget_evidence(self) -> None:
-        self.face_session = ""
-        self.save(update_fields=["face_session"])
+        self.face_session = self.reader = ""
+        self.save(update_fields=["face_session", "reader"])
 
     def expire(self) -> None:
         """:raises InvalidTransition: unless PASSED."""

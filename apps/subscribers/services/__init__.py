@@ -59,6 +59,14 @@ from apps.subscribers.services.verify import (
     run_due_verifications,
     sweep,
 )
+from apps.subscribers.services.watch_list import (
+    apply_listings,
+    erase_ended_listings,
+    import_watch_list,
+    lift_listing,
+    list_person,
+    reindex_watch_list,
+)
 
 __all__ = [
     "SEALED",
@@ -70,6 +78,7 @@ __all__ = [
     "StoredFile",
     "Wanted",
     "add_image",
+    "apply_listings",
     "claim_case",
     "claim_due_verifications",
     "count_people_to_move",
@@ -80,10 +89,14 @@ __all__ = [
     "demand_reverification",
     "discard_image_file",
     "end_guardian",
+    "erase_ended_listings",
     "erase_subscriber",
     "expire_verifications",
     "export_subscriber",
+    "import_watch_list",
     "lift_legal_holds",
+    "lift_listing",
+    "list_person",
     "lock_for_erasure",
     "lock_to_apply",
     "look_at_case",
@@ -99,6 +112,7 @@ __all__ = [
     "register_organization",
     "reindex_documents",
     "reindex_representatives",
+    "reindex_watch_list",
     "release_case",
     "remove_erased_files",
     "replace_representative",

@@ -13,6 +13,8 @@ from apps.core.resealing import Batch, Columns, made_with
 from apps.subscribers.models import IdentityDocument, IdentityImage, Representative, Subscriber
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
+from apps.subscribers.services.watch_list import count_listings_to_reindex
+from apps.subscribers.watch_list import WatchListEntry
 
 SEALED: Mapping[str, tuple[type[Model], Columns]] = {
     "subscribers": (
@@ -32,6 +34,7 @@ SEALED: Mapping[str, tuple[type[Model], Columns]] = {
     ),
     "documents": (IdentityDocument, {"number_sealed": lambda row: row.number_context}),
     "images": (IdentityImage, {"key_sealed": lambda row: row.key_context}),
+    "watch-list": (WatchListEntry, {"number_sealed": lambda row: row.number_context}),
 }
 
 
@@ -119,6 +122,7 @@ def count_people_to_move() -> dict[str, int]:
     left["blind indexes"] = sum(
         model._base_manager.filter(_not_indexed()).count() for model in (IdentityDocument, Representative)
     )
+    left["blind indexes of the watch-list"] = count_listings_to_reindex()
     return left
 
 

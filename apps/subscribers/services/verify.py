@@ -10,35 +10,34 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 
 from apps.audit import services as audit
 from apps.core import dispatch
 from apps.core.actor import Actor
 from apps.core.db import operation, outside_transaction, use_case
-from apps.core.errors import FieldError
+from apps.core.errors import FieldError, NotFound
 from apps.core.public_ids import get_by_uid
-from apps.core.sealing import SealBroken
 from apps.events import services as events
 from apps.operators import policies
 from apps.operators import services as operators
 from apps.operators.calendar import CHINA, china_date
 from apps.operators.policies import PolicyKey
-from apps.operators.states import Validity
 from apps.subscribers import errors, selectors
 from apps.subscribers.models import (
     IdentityDocument,
+    IdentityImage,
     Representative,
     Subscriber,
     Verification,
     VerificationCheck,
 )
 from apps.subscribers.realname import checks, text
-from apps.subscribers.realname.checks import Finding, Party, Rules, Subject
-from apps.subscribers.realname.providers import http
+from apps.subscribers.realname.checks import Finding
+from apps.subscribers.realname.providers import chain
 from apps.subscribers.realname.providers.base import Providers
 from apps.subscribers.services import cases
+from apps.subscribers.services.claims import Claim, make_claims
 from apps.subscribers.services.examining import PersonInput, names_somebody
 from apps.subscribers.services.representatives import choose_representative, require_register
 from apps.subscribers.services.reverification import meet_demands
@@ -46,20 +45,21 @@ from apps.subscribers.states import (
     CaseStatus,
     Channel,
     CheckOutcome,
-    RepresentativeRole,
+    ImageKind,
     VerificationStatus,
 )
 
 logger = logging.getLogger(__name__)
 
-# Two providers of at most 8 s each, and two rounds of the pool, stay well inside the lease.
+# Two providers for each of two questions, at most 6 s each, and two rounds of the pool, stay inside the lease.
 CLAIM_LIMIT = 32
 THREADS = 16
 LEASE = timedelta(seconds=60)
 RUN_FOR = timedelta(seconds=20)
-FIRST_BACK_OFF = timedelta(seconds=1)
+FIRST_BACK_OFF = timedelta(seconds=2)
 LONGEST_BACK_OFF = timedelta(minutes=10)
 FACE_SESSION_CHARACTERS = 128
+READER_CHARACTERS = 64
 
 
 @operation
@@ -71,22 +71,26 @@ def request_verification(
     now: datetime,
     dealer: str | None = None,
     face_session: str | None = None,
+    reader: str | None = None,
+    photo: str | None = None,
     proxy: PersonInput | None = None,
 ) -> Verification:
     """Puts a verification of the subscriber's latest document in the queue: PENDING, due at once.
 
     `dealer` is a code or public id, `face_session` the face provider's handle of the live session: of the holder, or of
     whoever stands for them. That is the guardian, the responsible person or, recorded with this verification, `proxy`.
+    A store may have a `reader` (its serial) and a `photo` (id of an image of the person, taken at the counter) instead.
 
     :raises NotFound: the subscriber is unknown or another operator's.
     :raises SubscriberErased:
     :raises VerificationInProgress: one is still open. :raises DealerNotAllowed: as operators says.
-    :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session.
-    :raises TextInvalid: the face session is not one. :raises Forbidden: staff without `subscribers.register`.
+    :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session, or reader and photo.
+    :raises TextInvalid: face session or reader are none. :raises PhotoNotUsable: the photo is no picture of the person.
+    :raises Forbidden: staff without `subscribers.register`.
     :raises ProxyNotAccepted, RepresentativeMissing, AuthorisationLetterMissing: see `choose_representative`.
     """
     require_register(actor)
-    session = face_session or ""
+    session, serial = face_session or "", reader or ""
     # Two requests at once for one subscriber: the second waits here and then sees the first.
     subscriber = get_by_uid(
         Subscriber.objects.visible_to(actor).select_for_update(no_key=True), subscriber_uid
@@ -96,11 +100,16 @@ def request_verification(
     if Verification.objects.filter(subscriber=subscriber).open().exists():
         raise errors.VerificationInProgress
     document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
-    _check_face_session(session, subscriber, document, now)
+    picture = _photo(photo, subscriber)
+    _check_evidence(subscriber, channel, session, serial, picture, now)
     representative = choose_representative(
         actor=actor, subscriber=subscriber, proxy=proxy, channel=channel, now=now
     )
-    _check_nobody_named(session, representative)
+    for pointer, handle, longest in (
+        ("/evidence/face_session", session, FACE_SESSION_CHARACTERS),
+        ("/evidence/reader", serial, READER_CHARACTERS),
+    ):
+        _check_handle(pointer, handle, longest, subscriber, document, representative)
     acting = None
     if dealer:
         acting = operators.require_dealer(
@@ -114,6 +123,8 @@ def request_verification(
         dealer=acting,
         representative=representative,
         face_session=session,
+        reader=serial,
+        photo=picture,
         requested_by=f"{actor.kind}:{actor.id}",
         status=VerificationStatus.PENDING,
         next_attempt_at=now,
@@ -137,24 +148,6 @@ def request_verification(
     return verification
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A verification in one worker's hands; `token` is what recording it will be asked for."""
-
-    verification_id: int
-    uid: str
-    operator_id: int
-    token: int
-    attempts: int
-    fresh_days: int
-    # From here on a run without an answer is the last one.
-    patient_until: datetime
-    # The run before was never recorded, and there is no patience left for another.
-    given_up: bool
-    # None when the sealed identity does not open.
-    subject: Subject | None = field(repr=False)
-
-
 @use_case
 def claim_due_verifications(
     *, now: datetime, limit: int = CLAIM_LIMIT, lease: timedelta = LEASE
@@ -165,14 +158,15 @@ def claim_due_verifications(
     """
     rows = list(
         Verification.objects.due(now=now)
-        .select_related("subscriber", "document", "dealer", "override", "representative")
+        .select_related("subscriber", "dealer", "photo", "override", "representative")
         .select_for_update(skip_locked=True, of=("self",), no_key=True)
         .order_by("next_attempt_at", "id")[:limit]
     )
-    policy = {operator_id: _policy(operator_id, now) for operator_id in {row.operator_id for row in rows}}
+    if not rows:
+        return []
     lost = {row.pk for row in rows if row.lease_until is not None}
     Verification.objects.claim(rows, lease_until=now + lease)
-    return [_claim(row, policy[row.operator_id], lost=row.pk in lost, now=now) for row in rows]
+    return make_claims(rows=rows, lost=lost, now=now)
 
 
 @outside_transaction
@@ -189,8 +183,10 @@ def record_verification(
 ) -> Verification | None:
     """Records what a claimed run found: PASSED, FAILED or REVIEW with its trace, or PENDING again with back-off.
 
-    A run without an answer that comes when the patience of policy `realname.verification_patience_hours` is over ends
-    it: FAILED with the code of the check that was not answered, so that the person can ask again. It never passes.
+    A run without an answer is the last one when the patience of policy `realname.verification_patience_hours` is over,
+    or the attempts of `realname.verification_max_attempts` are used up. Then it is FAILED with the code of the check
+    that was not answered, so that the person can ask again, or in REVIEW (`realname.unanswered_to_review`). It never
+    passes.
     Returns None and changes nothing when the claim is no longer the latest, or somebody decided meanwhile.
     """
     verification = (
@@ -204,21 +200,24 @@ def record_verification(
             "verification not recorded: fenced", extra={"verification": claim.uid, "token": claim.token}
         )
         return None
-    _store_findings(verification, findings, now)
+    _store_findings(verification, findings, claim.claimed_at)
     verdict = checks.verdict(findings)
-    reason = ""
-    if verdict == CheckOutcome.UNAVAILABLE and now < claim.patient_until:
+    unanswered = verdict == CheckOutcome.UNAVAILABLE
+    if unanswered and not claim.is_last(now=now):
         verification.put_off(next_attempt_at=now + back_off(claim.attempts, spread=random.random()))  # noqa: S311
         return verification
     if verdict == CheckOutcome.PASS:
         verification.pass_(now=now, fresh_until=fresh_until(verification, days=claim.fresh_days, now=now))
-    elif verdict == CheckOutcome.REVIEW:
+    elif verdict == CheckOutcome.REVIEW or (unanswered and claim.unanswered_to_review):
         verification.to_review()
     else:
         verification.fail(now=now)
-        reason = _unanswered(findings)
     note_decision(
-        actor=actor, verification=verification, before=VerificationStatus.PENDING, reason=reason, now=now
+        actor=actor,
+        verification=verification,
+        before=VerificationStatus.PENDING,
+        reason=_unanswered(findings) if unanswered else "",
+        now=now,
     )
     return verification
 
@@ -231,7 +230,7 @@ def run_due_verifications(
     `limit` is how many are claimed at once. What is left when time is up gets another nudge. One that cannot be
     recorded costs the others nothing: it keeps its lease, and is offered again when that ends.
     """
-    asked = providers or http.configured()
+    asked = providers or chain.configured()
     started = clock()
     recorded = 0
     while claims := claim_due_verifications(now=clock(), limit=limit):
@@ -252,11 +251,17 @@ def run_due_verifications(
 
 
 def sweep(*, now: datetime) -> bool:
-    """Nudges the workers when verifications are due: nudges that were lost, back-offs that ended, workers that died."""
-    if not selectors.has_due_verifications(now=now):
-        return False
-    dispatch.now("subscribers.run_verifications")
-    return True
+    """Nudges the workers when verifications are due or people newly listed; whether there was anything.
+
+    It finds nudges that were lost, back-offs that ended, workers that died.
+    """
+    due = {
+        "subscribers.run_verifications": selectors.has_due_verifications(now=now),
+        "subscribers.apply_listings": selectors.has_listings_to_apply(),
+    }
+    for task in (task for task, is_due in due.items() if is_due):
+        dispatch.now(task)
+    return any(due.values())
 
 
 _ACTIONS = {
@@ -305,9 +310,8 @@ def note_decision(
 
 
 def back_off(attempts: int, *, spread: float) -> timedelta:
-    """How long to wait after that many attempts: doubling up to a cap, of which `spread` (0 to 1) keeps half to all."""
-    longest = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * (1 << min(attempts - 1, 20)))
-    return longest * (0.5 + spread / 2)
+    """How long to wait after that many attempts: full jitter, a share (`spread`, 0 to 1) of what doubles to a cap."""
+    return min(LONGEST_BACK_OFF, FIRST_BACK_OFF * (1 << min(attempts - 1, 20))) * spread
 
 
 def fresh_until(verification: Verification, *, days: int, now: datetime) -> datetime:
@@ -320,124 +324,56 @@ def fresh_until(verification: Verification, *, days: int, now: datetime) -> date
     return datetime.combine(last_day + timedelta(days=1), time.min, CHINA)
 
 
-def _check_face_session(
-    session: str, subscriber: Subscriber, document: IdentityDocument, now: datetime
-) -> None:
-    if not session:
-        if policies.get(operator_id=subscriber.operator_id, key=PolicyKey.FACE_EVIDENCE_REQUIRED, now=now):
-            fault = FieldError(
-                "/evidence/face_session", errors.EvidenceMissing.code, errors.EvidenceMissing.detail
-            )
-            raise errors.EvidenceMissing(errors=[fault])
-        return
-    # It is stored in clear: nobody's number or name may hide in it.
-    personal = document.open_number() in session.upper() or subscriber.open_name() in session
-    if personal or len(session) > FACE_SESSION_CHARACTERS or text.has_refused(session):
-        raise _no_session()
-
-
-def _check_nobody_named(session: str, person: Representative | None) -> None:
-    if session and person is not None and names_somebody(session, person.open_name(), [person.open_number()]):
-        raise _no_session()
-
-
-def _no_session() -> errors.TextInvalid:
-    detail = f"The provider's handle: at most {FACE_SESSION_CHARACTERS} visible characters, nothing personal."
-    return errors.TextInvalid(errors=[FieldError("/evidence/face_session", errors.TextInvalid.code, detail)])
-
-
-@dataclass(frozen=True, slots=True)
-class _Policy:
-    rules: Rules
-    fresh_days: int
-    patience: timedelta
-
-
-def _policy(operator_id: int, now: datetime) -> _Policy:
-    found = policies.get_many(
-        operator_id=operator_id,
-        keys=(
-            PolicyKey.ACCEPTED_DOCUMENT_TYPES,
-            PolicyKey.MINIMUM_AGE,
-            PolicyKey.MINIMUM_AGE_WITH_GUARDIAN,
-            PolicyKey.REPRESENTATIVE_AGE,
-            PolicyKey.PROXY_CHANNELS,
-            PolicyKey.FACE_EVIDENCE_REQUIRED,
-            PolicyKey.VERIFICATION_FRESH_DAYS,
-            PolicyKey.VERIFICATION_PATIENCE_HOURS,
-        ),
-        now=now,
-    )
-    rules = Rules(
-        accepted_document_types=frozenset(found[PolicyKey.ACCEPTED_DOCUMENT_TYPES]),
-        minimum_age=found[PolicyKey.MINIMUM_AGE],
-        minimum_age_with_guardian=found[PolicyKey.MINIMUM_AGE_WITH_GUARDIAN],
-        representative_age=found[PolicyKey.REPRESENTATIVE_AGE],
-        proxy_channels=frozenset(found[PolicyKey.PROXY_CHANNELS]),
-        face_session_required=found[PolicyKey.FACE_EVIDENCE_REQUIRED],
-    )
-    patience = timedelta(hours=found[PolicyKey.VERIFICATION_PATIENCE_HOURS])
-    return _Policy(rules, found[PolicyKey.VERIFICATION_FRESH_DAYS], patience)
-
-
-def _claim(verification: Verification, policy: _Policy, *, lost: bool, now: datetime) -> Claim:
-    patient_until = verification.created_at + policy.patience
-    return Claim(
-        verification_id=verification.pk,
-        uid=verification.uid,
-        operator_id=verification.operator_id,
-        token=verification.token,
-        attempts=verification.attempts,
-        fresh_days=policy.fresh_days,
-        patient_until=patient_until,
-        given_up=lost and now >= patient_until,
-        subject=_subject(verification, policy.rules, now),
-    )
-
-
-def _subject(verification: Verification, rules: Rules, now: datetime) -> Subject | None:
-    subscriber, document, dealer = verification.subscriber, verification.document, verification.dealer
+def _photo(uid: str | None, subscriber: Subscriber) -> IdentityImage | None:
+    if not uid:
+        return None
     try:
-        name, number = subscriber.open_name(), document.open_number()
-        representative = _party(verification.representative)
-    except SealBroken:
-        logger.error("sealed identity does not open", extra={"verification": verification.uid})
-        return None
-    return Subject(
-        request_id=f"{verification.uid}-{verification.attempts}",
-        name=name,
-        document_type=document.type,
-        document_number=number,
-        valid_from=document.valid_from,
-        valid_until=document.valid_until,
-        channel=verification.channel,
-        face_session=verification.face_session,
-        representative=representative,
-        dealer_may_act=None if dealer is None else dealer.validity(now=now) is Validity.VALID,
-        today=china_date(now),
-        rules=rules,
-        overruled=_overruled(verification),
-    )
+        return get_by_uid(
+            IdentityImage.objects.filter(
+                subscriber=subscriber, kind=ImageKind.PERSON, key_sealed__isnull=False
+            ),
+            uid,
+        )
+    except NotFound:
+        fault = FieldError("/evidence/photo", errors.PhotoNotUsable.code, errors.PhotoNotUsable.detail)
+        raise errors.PhotoNotUsable(errors=[fault]) from None
 
 
-def _overruled(verification: Verification) -> tuple[str, str] | None:
-    """The failure that two people have overruled for this verification."""
-    case = getattr(verification, "override", None)
-    return None if case is None else (case.check_name, case.check_code)
+def _check_evidence(
+    subscriber: Subscriber,
+    channel: Channel,
+    session: str,
+    reader: str,
+    photo: IdentityImage | None,
+    now: datetime,
+) -> None:
+    if checks.has_evidence(
+        channel=channel, face_session=session, reader=reader, has_photo=photo is not None
+    ) or not policies.get(operator_id=subscriber.operator_id, key=PolicyKey.FACE_EVIDENCE_REQUIRED, now=now):
+        return
+    fault = FieldError("/evidence/face_session", errors.EvidenceMissing.code, errors.EvidenceMissing.detail)
+    raise errors.EvidenceMissing(errors=[fault])
 
 
-def _party(row: Representative | None) -> Party | None:
-    """:raises SealBroken: when a ciphertext is not the row's."""
-    if row is None:
-        return None
-    return Party(
-        role=RepresentativeRole(row.role),
-        name=row.open_name(),
-        document_type=row.document_type,
-        document_number=row.open_number(),
-        valid_from=row.valid_from,
-        valid_until=row.valid_until,
-    )
+def _check_handle(
+    pointer: str,
+    handle: str,
+    longest: int,
+    subscriber: Subscriber,
+    document: IdentityDocument,
+    representative: Representative | None,
+) -> None:
+    """It is stored in clear: nobody's number or name may hide in it."""
+    if not handle:
+        return
+    personal = document.open_number() in handle.upper() or subscriber.open_name() in handle
+    if representative is not None:
+        personal |= names_somebody(handle, representative.open_name(), [representative.open_number()])
+    if personal or len(handle) > longest or text.has_refused(handle):
+        detail = (
+            f"A handle of the provider or reader: at most {longest} visible characters, nothing personal."
+        )
+        raise errors.TextInvalid(errors=[FieldError(pointer, errors.TextInvalid.code, detail)])
 
 
 def _run_checks(
@@ -458,14 +394,12 @@ def _run_one(claim: Claim, providers: Providers) -> tuple[Finding, ...]:
 
 
 def _unanswered(findings: Sequence[Finding]) -> str:
-    """The code of the check that had no answer; empty when one failed."""
+    """The code of the check that had no answer."""
     outcomes = {finding.outcome: finding.code for finding in findings}
-    if CheckOutcome.FAIL in outcomes:
-        return ""
     return outcomes.get(CheckOutcome.UNAVAILABLE, "checks_incomplete")
 
 
-def _store_findings(verification: Verification, findings: Sequence[Finding], now: datetime) -> None:
+def _store_findings(verification: Verification, findings: Sequence[Finding], began: datetime) -> None:
     """The latest run replaces the one before, position by position."""
     VerificationCheck.objects.bulk_create(
         [
@@ -476,7 +410,7 @@ def _store_findings(verification: Verification, findings: Sequence[Finding], now
                 outcome=finding.outcome,
                 code=finding.code,
                 provider=finding.provider,
-                checked_at=now,
+                checked_at=began + finding.after,
             )
             for position, finding in enumerate(findings, start=1)
         ],
@@ -484,4 +418,6 @@ def _store_findings(verification: Verification, findings: Sequence[Finding], now
         unique_fields=["verification", "position"],
         update_fields=["name", "outcome", "code", "provider", "checked_at"],
     )
-    VerificationCheck.objects.filter(verification=verification, position__gt=len(findings)).delete()
+    if verification.attempts > 1:
+        # A run before may have come further.
+        VerificationCheck.objects.filter(verification=verification, position__gt=len(findings)).delete()

@@ -1,148 +1,87 @@
-"""Providers over HTTPS and JSON. An answer we do not fully understand is no answer.
+"""The way to a provider over HTTPS. An answer we do not fully understand is no answer.
 
-Connect, read and total time are limited, so is the size; redirects and proxies of the environment are not followed:
-the body holds a name and an identity number and goes to the configured address only.
+Connect time and the whole call are limited, so is the size; redirects and proxies of the environment are not followed,
+nothing is unpacked: the body holds a name and an identity number and goes to the configured address only.
 """
 
 from __future__ import annotations
 
-import atexit
-import functools
+import hmac
 import logging
-import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-import httpx2
-import orjson
-from django.conf import settings
-
-from apps.subscribers.realname.providers.base import (
-    AuthorityAnswer,
-    FaceAnswer,
-    Providers,
-    ProviderUnavailable,
-)
+from apps.carriers.base import CarrierUnavailable, OutcomeUnknown
+from apps.carriers.transport import Limits, Transport
+from apps.subscribers.realname.providers.base import ProviderUnavailable
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 5.0
-TOTAL_SECONDS = 8.0
+TOTAL_SECONDS = 6.0
 MAX_BYTES = 16 * 1024
+IN_FLIGHT = 64
 
 UNAVAILABLE = "provider_unavailable"
 REFUSED_US = "provider_refused_us"
 ANSWER_INVALID = "provider_answer_invalid"
+# It speaks of somebody or something else than it was asked about.
+WRONG_ECHO = "provider_wrong_echo"
+# Not asked: it has failed too often.
+BREAKER_OPEN = "provider_breaker_open"
+
+_REFUSED_QUESTION = (400, 404, 413, 422)
+_REFUSED_US = (401, 403)
+
+W = TypeVar("W")
 
 
-class _JsonEndpoint:
-    """One address that takes and gives a JSON object, with a connection pool that threads share."""
+class Endpoint:
+    """One address of one provider, with a connection pool that threads share."""
 
-    def __init__(self, *, name: str, url: str, token: str, total_seconds: float = TOTAL_SECONDS) -> None:
-        self.name = name
+    def __init__(self, *, provider: str, url: str, total_seconds: float = TOTAL_SECONDS) -> None:
+        self.provider = provider
         self._url = url
-        self._total_seconds = total_seconds
-        read_seconds = min(READ_SECONDS, total_seconds)
-        self._client = httpx2.Client(
-            # Unpacked answers only: a small packed one could unpack to anything.
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            timeout=httpx2.Timeout(read_seconds, connect=min(CONNECT_SECONDS, total_seconds)),
-            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._transport = Transport(Limits(total_seconds=total_seconds, max_in_flight=IN_FLIGHT))
 
     def close(self) -> None:
         """Gives the connections back."""
-        self._client.close()
+        self._transport.retire()
 
-    def ask(self, question: dict[str, str]) -> Any:
-        """The value of `result` in the answer. :raises ProviderUnavailable: for everything else than 200 and JSON."""
-        deadline = time.monotonic() + self._total_seconds
+    def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers (names in lower case) of an answer with status 200. :raises ProviderUnavailable:"""
         try:
-            with self._client.stream("POST", self._url, json=question) as response:
-                if response.status_code in (400, 401, 403, 404, 422):
-                    logger.error(
-                        "provider refuses us", extra={"provider": self.name, "status": response.status_code}
-                    )
-                    raise ProviderUnavailable(REFUSED_US)
-                if response.status_code != 200:
-                    raise ProviderUnavailable(UNAVAILABLE)
-                body = self._read(response, deadline)
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL):
+            reply = self._transport.post(self._url, content=body, headers=headers)
+        except (CarrierUnavailable, OutcomeUnknown):
             # Said without the exception: its text could name what was sent.
-            raise ProviderUnavailable(UNAVAILABLE) from None
+            raise self.no_answer(UNAVAILABLE) from None
+        if reply.status in (*_REFUSED_QUESTION, *_REFUSED_US):
+            logger.error("provider refuses us", extra={"provider": self.provider, "status": reply.status})
+            raise ProviderUnavailable(
+                REFUSED_US,
+                provider=self.provider,
+                blames_question=reply.status in _REFUSED_QUESTION,
+            )
+        if reply.status != 200:
+            raise self.no_answer(UNAVAILABLE)
+        if len(reply.body) > MAX_BYTES:
+            raise self.no_answer(ANSWER_INVALID)
+        return reply.body, reply.headers
+
+    def no_answer(self, code: str) -> ProviderUnavailable:
+        return ProviderUnavailable(code, provider=self.provider)
+
+    def word(self, read: Callable[[str], W], value: object) -> W:
+        """The value as one of our words. :raises ProviderUnavailable: it is none of those that were agreed on."""
         try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise ProviderUnavailable(ANSWER_INVALID) from None
-        if not isinstance(answer, dict):
-            raise ProviderUnavailable(ANSWER_INVALID)
-        return answer.get("result")
+            if isinstance(value, str):
+                return read(value)
+        except (ValueError, KeyError):
+            pass
+        raise self.no_answer(ANSWER_INVALID)
 
-    @staticmethod
-    def _read(response: httpx2.Response, deadline: float) -> bytes:
-        body = bytearray()
-        for chunk in response.iter_raw():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise ProviderUnavailable(ANSWER_INVALID)
-            if time.monotonic() > deadline:
-                raise ProviderUnavailable(UNAVAILABLE)
-        return bytes(body)
-
-
-class HttpAuthority(_JsonEndpoint):
-    """The identity authority."""
-
-    def match(
-        self, *, name: str, document_type: str, document_number: str, request_id: str
-    ) -> AuthorityAnswer:
-        result = self.ask(
-            {
-                "name": name,
-                "document_type": document_type,
-                "document_number": document_number,
-                "request_id": request_id,
-            }
-        )
-        try:
-            return AuthorityAnswer(result)
-        except ValueError:
-            raise ProviderUnavailable(ANSWER_INVALID) from None
-
-
-class HttpFaceMatcher(_JsonEndpoint):
-    """The face match."""
-
-    def match(self, *, document_number: str, face_session: str, channel: str, request_id: str) -> FaceAnswer:
-        result = self.ask(
-            {
-                "document_number": document_number,
-                "face_session": face_session,
-                "channel": channel,
-                "request_id": request_id,
-            }
-        )
-        try:
-            return FaceAnswer(result)
-        except ValueError:
-            raise ProviderUnavailable(ANSWER_INVALID) from None
-
-
-def configured() -> Providers:
-    """The providers of the settings; each process keeps one connection pool per address."""
-    return _providers(settings.REALNAME_AUTHORITY_URL, settings.REALNAME_FACE_URL, settings.REALNAME_TOKEN)
-
-
-@functools.cache
-def _providers(authority_url: str, face_url: str, token: str) -> Providers:
-    authority = HttpAuthority(name="authority", url=authority_url, token=token)
-    face = HttpFaceMatcher(name="face", url=face_url, token=token)
-    atexit.register(authority.close)
-    atexit.register(face.close)
-    return Providers(authority=authority, face=face)
+    def check_echo(self, **asked_and_told: tuple[str, object]) -> None:
+        """:raises ProviderUnavailable: when the answer repeats anything else than what was asked."""
+        for asked, told in asked_and_told.values():
+            if not isinstance(told, str) or not hmac.compare_digest(asked.encode(), told.encode()):
+                logger.error("provider answers another question", extra={"provider": self.provider})
+                raise self.no_answer(WRONG_ECHO)

@@ -1,19 +1,15 @@
-"""How many documents of each type one core reads in a second: `python -m benchmarks.realname_documents`.
+"""How many documents of each type one core reads in a second.
 
 Counted in processor time, so that a busy machine does not blur it; best of some rounds over documents that all differ.
 Beside it python-stdnum over the same numbers: MOD 11-2 alone (its validator of resident numbers looks up areas, and
-falls over some) and credit codes. Writes var/bench/realname_documents.json; fails when a type is slower than the goal.
+falls over some) and credit codes.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 
 from stdnum.cn import uscc
 from stdnum.iso7064 import mod_11_2
@@ -21,12 +17,12 @@ from stdnum.iso7064 import mod_11_2
 from apps.subscribers.realname import documents, names
 from apps.subscribers.realname.documents import DocumentType, NumberFault
 from apps.subscribers.realname.documents.countries import ALPHA_3, NUMERIC
+from benchmarks.report import Report
 
 GOAL = 100_000
 MANY = 20_000
 ROUNDS = 5
 TODAY = date(2026, 11, 24)
-RESULT = Path(__file__).resolve().parent.parent / "var" / "bench" / "realname_documents.json"
 
 
 def _born(index: int) -> date:
@@ -115,46 +111,22 @@ def _reader(kind: DocumentType) -> Callable[[str], bool]:
     return read
 
 
-def _measure(name: str, kind: DocumentType, make: Callable[[int], str]) -> dict[str, object]:
-    right = [make(index) for index in range(MANY)]
-    # In turn a last character that is wrong (only a check digit sees it) and one that no document has.
-    broken = [
-        number[:-1] + ("?" if index % 2 else _another(number[-1])) for index, number in enumerate(right)
-    ]
-    read = _reader(kind)
-    refused = [number for number in right if not read(number)]
-    if refused:
-        raise SystemExit(f"{name}: {len(refused)} of {MANY} right numbers were refused")
-    theirs = THEIRS.get(name)
-    return {
-        "type": name,
-        "right": per_second(read, right),
-        "broken": per_second(read, broken),
-        "stdnum": per_second(theirs, right) if theirs else None,
-    }
-
-
-def _names() -> dict[str, object]:
-    """Not part of the goal, beside it for the whole."""
+def measure(report: Report) -> None:
+    """A line for each type of right numbers (beside python-stdnum's, where it has any) and one of broken ones."""
+    for name, (kind, make) in SAMPLES.items():
+        right = [make(index) for index in range(MANY)]
+        # In turn a last character that is wrong (only a check digit sees it) and one that no document has.
+        broken = [
+            number[:-1] + ("?" if index % 2 else _another(number[-1])) for index, number in enumerate(right)
+        ]
+        read = _reader(kind)
+        refused = [number for number in right if not read(number)]
+        if refused:
+            raise SystemExit(f"{name}: {len(refused)} of {MANY} right numbers were refused")
+        report.add(f"{name}: right", per_second(read, right), "documents/s", goal=GOAL)
+        report.add(f"{name}: broken", per_second(read, broken), "documents/s", goal=GOAL)
+        if theirs := THEIRS.get(name):
+            report.add(f"{name}: python-stdnum", per_second(theirs, right), "documents/s")
+    # Not part of the goal, beside it for the whole.
     texts = [f"阿卜杜拉{dot}买买提{chr(0x4E00 + index)}" for index in range(5_000) for dot in "·•・"]
-    return {"type": "a name", "right": per_second(names.check, texts), "broken": None, "stdnum": None}
-
-
-def main() -> int:
-    rows = [_measure(name, kind, make) for name, (kind, make) in SAMPLES.items()]
-    slow = [row["type"] for row in rows if min(int(str(row["right"])), int(str(row["broken"]))) < GOAL]
-    rows.append(_names())
-    out = sys.stdout.write
-    out(f"{'documents/s of one core':34}{'right':>12}{'broken':>12}{'python-stdnum':>16}\n")
-    for row in rows:
-        figures = (f"{row[key]:,}" if row[key] else "" for key in ("right", "broken", "stdnum"))
-        out("{:34}{:>12}{:>12}{:>16}\n".format(row["type"], *figures))
-    out(f"goal {GOAL:,} for every type: {'missed by ' + ', '.join(map(str, slow)) if slow else 'met'}\n")
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    result = {"goal": GOAL, "met": not slow, "python": platform.python_version(), "rows": rows}
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 1 if slow else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    report.add("a name", per_second(names.check, texts), "names/s")
