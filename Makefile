@@ -14,7 +14,7 @@ LOCK := uv pip compile pyproject.toml --extra embedded --generate-hashes --no-he
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check openapi states browser bench-numbering bench-realname lock stop clean
+.PHONY: help run test check openapi states browser faults bench-numbering bench-realname bench-provisioning lock stop clean
 
 help:
 	@echo 'make run            install, start everything, do the main job, keep serving until Ctrl-C'
@@ -22,6 +22,8 @@ help:
 	@echo '     PORT=9000      listen there instead of 8000'
 	@echo '     DATABASE_URL=postgresql://... REDIS_URL=redis://...   use these servers instead of embedded ones'
 	@echo 'make test           all tests (ARGS="tests/numbering -x" for some)'
+	@echo 'make faults         orders while everything is killed, cut off and flushed; a checker of what must never happen'
+	@echo '     SEED=7 repeats; LONG=1 ten times as much and all scenarios; ONLY=F04 one of them; CONTROLS=1 breaks us on purpose'
 	@echo 'make check          ruff, mypy, import-linter, missing migrations, OpenAPI up to date'
 	@echo 'make openapi        write docs/openapi.yaml anew'
 	@echo 'make states         draw docs/states.md anew'
@@ -30,6 +32,8 @@ help:
 	@echo '     ROWS=1000000   a small run; WAYS=1 compares ways of claiming as well'
 	@echo 'make bench-realname    documents, encryption, rotation of 100,000 people, a check without its providers (5 minutes)'
 	@echo '     ROWS=5000      a small run'
+	@echo 'make bench-provisioning   speed, waiting times and memory of the carrier worker (4 minutes)'
+	@echo '     ROWS=600       a small run; WAYS=1 compares ways of calling instead'
 	@echo 'make lock           resolve requirements.lock and requirements-dev.lock anew (needs uv)'
 	@echo 'make stop           end what make run left running'
 	@echo 'make clean          remove .venv, caches, and var/ with its data and secrets'
@@ -39,6 +43,11 @@ run: $(VENV)/.run-installed
 
 test: $(VENV)/.dev-installed
 	@exec $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+# Servers of its own under var/faults; one JSON file a run beside them.
+faults: $(VENV)/.dev-installed
+	@exec $(PY) -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(filter-out 0 no false,$(LONG)),--long) $(if $(filter-out 0 no false,$(CONTROLS)),--controls)
 
 check: $(VENV)/.dev-installed
 	@mkdir -p var; rm -f var/openapi.yaml; failed=; \
@@ -85,6 +94,10 @@ bench-numbering: $(VENV)/.dev-installed
 bench-realname: $(VENV)/.dev-installed
 	@exec $(PY) -m benchmarks.realname --rows $(or $(ROWS),100000)
 
+# Servers and a simulator of its own under var/bench, removed at the end; results in var/bench/provisioning.json.
+bench-provisioning: $(VENV)/.dev-installed
+	@exec $(PY) -m benchmarks.provisioning --rows $(or $(ROWS),20000) $(if $(filter-out 0 no false,$(WAYS)),--ways)
+
 lock:
 	@command -v uv >/dev/null || { echo 'kaihu: make lock needs uv: pip install uv' >&2; exit 2; }
 	@$(LOCK) -o requirements.lock
@@ -94,7 +107,7 @@ stop:
 	@if [ -x $(PY) ] && [ -d var ]; then $(PY) -m config.run stop; else echo '  Nothing runs.'; fi
 
 clean:
-	@for home in var var/test*; do \
+	@for home in var var/test* var/faults/rig; do \
 		if [ -x $(PY) ] && [ -d "$$home" ]; then $(PY) -m config.run stop --delete-data --var "$$home" >/dev/null; fi; \
 	done
 	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

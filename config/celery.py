@@ -3,7 +3,7 @@
 import os
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutting_down
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
@@ -15,3 +15,11 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_django_logging(**_: object) -> None:
     """Django's LOGGING is the only one; Celery adds none of its own."""
+
+
+@worker_shutting_down.connect
+def finish_carrier_calls(**_: object) -> None:
+    """A worker that ends waits for the carrier calls that are out and begins no more."""
+    from apps.provisioning import services  # the apps are not loaded before the worker is
+
+    services.stopping.set()

@@ -6,9 +6,10 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from apps.accounts import roles
+from apps.accounts import roles, selectors
 from apps.accounts.models import PartnerApp, User
 from apps.core.actor import Actor, ActorKind
+from apps.core.errors import NotFound
 
 
 def staff_actor(request: HttpRequest) -> Actor:
@@ -35,6 +36,15 @@ def actor_of_user(user: User, *, request_id: str = "", trace_id: str = "", ip: s
         ip=ip,
         capabilities=roles.rights_of(user.role),
     )
+
+
+def actor_of_staff(actor_id: str) -> Actor | None:
+    """A member of staff for whom something goes on in the background, with the rights of now; None who has left."""
+    try:
+        user = selectors.get_user(actor=Actor.system("staff"), uid=actor_id)
+    except NotFound:
+        return None
+    return actor_of_user(user) if user.is_active else None
 
 
 def partner_actor(app: PartnerApp, *, scopes: frozenset[str], request: Any) -> Actor:

@@ -23,18 +23,18 @@ from django.utils.safestring import mark_safe
 _TONES = {
     # As it should be.
     "success": (
-        "ACTIVE ANSWERED APPLIED APPROVED AVAILABLE COMPLETED IN_STOCK LIVE PASS PASSED PASSED_FRESH"
-        " RESOLVED SUCCEEDED VALID"
+        "ACTIVE ANSWERED APPLIED APPROVED AVAILABLE CLOSED COMPLETED IN_STOCK LIVE PASS PASSED"
+        " PASSED_FRESH REPAIRED RESOLVED SUCCEEDED VALID"
     ),
     # On its way, or taken: nobody has to do anything.
     "info": (
-        "ACCEPTED ACKNOWLEDGED BOUND IN_PROGRESS IN_USE NOT_YET_VALID PENDING PLANNED QUEUED RESERVED RUNNING"
-        " SENDING TEST"
+        "ACCEPTED ACKNOWLEDGED BOUND COMPARING FETCHING IN_PROGRESS IN_USE NOT_YET_VALID PENDING PLANNED QUEUED"
+        " RESERVED RUNNING SENDING TEST"
     ),
     # Waits for time or for somebody.
     "warning": (
-        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT ONE_WAY PREVIEWED QUARANTINED RETURNING REVIEW"
-        " OPEN REQUESTED SUSPENDED UNAVAILABLE UNKNOWN VERIFYING WARNED"
+        "EXPIRED HELD IN_DOUBT NOT_COVERED NOT_FOUND NOT_SENT ONE_WAY OPEN PREVIEWED QUARANTINED REQUESTED"
+        " RETURNING REVIEW STOPPED SUSPENDED UNAVAILABLE UNKNOWN VERIFYING WARNED"
     ),
     # Refused, broken, forbidden.
     "danger": (
@@ -43,8 +43,8 @@ _TONES = {
     ),
     # Over, and nothing is wrong with it.
     "default": (
-        "CANCELLED CONSUMED DISCARDED DISCONNECTED DROPPED ENDED FENCED LIFTED NOT_RUN OVERTAKEN RELEASED REPEATED"
-        " RETIRED RETURNED SKIPPED TERMINATED WITHDRAWN"
+        "CANCELLED CONSUMED DISCARDED DISCONNECTED DROPPED ENDED FENCED GONE IGNORED LIFTED NOT_RUN OVERTAKEN"
+        " RELEASED REPEATED RETIRED RETURNED SKIPPED TERMINATED WITHDRAWN"
     ),
 }
 TONES = {word: tone for tone, words in _TONES.items() for word in words.split()}
@@ -56,6 +56,7 @@ TARGETS = {
     "bulk_run": "numbering_bulkrun",
     "carrier_connection": "carriers_carrierconnection",
     "dealer": "operators_dealer",
+    "discrepancy": "provisioning_discrepancy",
     "document_type": "operators_documenttype",
     "grade_policy": "numbering_gradepolicy",
     "grade_rule": "numbering_graderule",
@@ -76,6 +77,7 @@ TARGETS = {
     "phone_number": "numbering_phonenumber",
     "plan": "lines_plan",
     "policy": "operators_policy",
+    "reconciliation": "provisioning_reconciliationrun",
     "reservation": "numbering_reservation",
     "reverification_demand": "subscribers_reverificationdemand",
     "sim_batch": "sims_simbatch",

@@ -25,6 +25,7 @@ _OPERATOR_RIGHTS = frozenset(
         "orders.place",
         "realname.demand",
         "realname.review",
+        "reconciliation.manage",
         "retention.hold",
         "sims.manage",
         "subscribers.register",
@@ -53,7 +54,7 @@ RIGHTS: dict[Role, frozenset[str]] = {
     Role.SUPPORT: frozenset(
         {"disputes.open", "holders.check", "lines.terminate", "orders.place", "subscribers.register"}
     ),
-    Role.ENGINEER: frozenset({"jobs.retry"}),
+    Role.ENGINEER: frozenset({"jobs.retry", "reconciliation.manage"}),
     Role.OPERATOR_ADMIN: _OPERATOR_RIGHTS,
     Role.PLATFORM: _OPERATOR_RIGHTS | {"carriers.manage", "operators.manage"},
 }

@@ -32,6 +32,7 @@ from apps.core import sealing
 from apps.core.actor import Actor
 from apps.core.db import operation, use_case, violated_constraint
 from apps.core.errors import NotFound
+from apps.core.faults import faultpoint
 from apps.core.public_ids import get_by_uid
 from apps.operators.models import VirtualOperator
 
@@ -284,6 +285,7 @@ def run_once(
         location=answer.location,
         created_at=now,
     )
+    faultpoint("place.before_commit")
     return answer, False
 
 

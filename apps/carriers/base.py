@@ -271,7 +271,7 @@ class Reply:
 class Exchange(Protocol):
     """How adapters reach the network: with time limits, a size cap, no redirects. Built by `transport`."""
 
-    def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
+    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Network.
 
         :raises CarrierUnavailable: not a byte of the request was written.
@@ -280,8 +280,8 @@ class Exchange(Protocol):
 
 
 class Adapter(ABC):
-    """One dialect. Stateless and thread-safe; what says "Network" blocks, and refuses to run inside a
-    transaction.
+    """One dialect, stateless. What says "Network" is a coroutine for the event loop of `transport`, where hundreds of
+    calls wait at once: begun there, or waited for with `transport.blocking`.
     """
 
     dialect: ClassVar[str]
@@ -291,7 +291,7 @@ class Adapter(ABC):
         self.exchange = exchange
 
     @abstractmethod
-    def activate(self, request: ActivateRequest) -> Accepted | Succeeded:
+    async def activate(self, request: ActivateRequest) -> Accepted | Succeeded:
         """Network. The same reference again is answered like the first time where the carrier deduplicates. So do the
         other seven that change a line.
 
@@ -299,42 +299,42 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def suspend(self, request: SuspendRequest) -> Accepted | Succeeded:
+    async def suspend(self, request: SuspendRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def resume(self, request: ResumeRequest) -> Accepted | Succeeded:
+    async def resume(self, request: ResumeRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def change_sim(self, request: ChangeSimRequest) -> Accepted | Succeeded:
+    async def change_sim(self, request: ChangeSimRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def change_number(self, request: ChangeNumberRequest) -> Accepted | Succeeded:
+    async def change_number(self, request: ChangeNumberRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def change_plan(self, request: ChangePlanRequest) -> Accepted | Succeeded:
+    async def change_plan(self, request: ChangePlanRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def transfer(self, request: TransferRequest) -> Accepted | Succeeded:
+    async def transfer(self, request: TransferRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def terminate(self, request: TerminateRequest) -> Accepted | Succeeded:
+    async def terminate(self, request: TerminateRequest) -> Accepted | Succeeded:
         """Network; as `activate`."""
 
     @abstractmethod
-    def query(self, request: QueryRequest) -> Outcome:
+    async def query(self, request: QueryRequest) -> Outcome:
         """Network. Changes nothing at the carrier.
 
         :raises CarrierError: any but CarrierRejected; all mean "ask again".
         """
 
     @abstractmethod
-    def list_lines(self, request: LinesRequest) -> LinesPage:
+    async def list_lines(self, request: LinesRequest) -> LinesPage:
         """Network. One page of every line the carrier has under this account. Changes nothing.
 
         :raises CarrierError: any but CarrierRejected; a page with one unreadable row is no page.

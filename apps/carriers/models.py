@@ -38,9 +38,13 @@ class CarrierConnection(models.Model):
     # Accepted and no callback for this long: ask.
     callback_wait_seconds = models.FloatField()
     max_in_flight = models.PositiveSmallIntegerField()
+    # Calls begun in one second, questions included, as agreed with the carrier.
+    calls_per_second = models.FloatField(default=100.0)
     # Whether the carrier answers a repeated reference with its first order; without it nothing is sent twice
     # unasked.
     dedupes_by_reference = models.BooleanField()
+    # Staff have stopped all calls over it until they allow them again; callbacks are heard.
+    stopped_at = models.DateTimeField(null=True, blank=True)
     connected_at = models.DateTimeField()
     disconnected_at = models.DateTimeField(null=True, blank=True)
 
@@ -66,6 +70,7 @@ class CarrierConnection(models.Model):
                     settle_seconds__gte=0,
                     callback_wait_seconds__gt=0,
                     max_in_flight__gt=0,
+                    calls_per_second__gt=0,
                 ),
                 name="connection_limits_are_positive",
             ),
@@ -89,6 +94,14 @@ class CarrierConnection(models.Model):
 
     def callback_secret_context(self) -> str:
         return f"carriers.carrierconnection.callback_secret:{self.operator_id}:{self.uid}"
+
+    def stop(self, *, now: datetime) -> None:
+        self.stopped_at = now
+        self.save(update_fields=["stopped_at"])
+
+    def allow(self) -> None:
+        self.stopped_at = None
+        self.save(update_fields=["stopped_at"])
 
     def disconnect(self, *, now: datetime) -> None:
         self.disconnected_at = now

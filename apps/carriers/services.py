@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ SHORTEST_SECRET = 16
 LONGEST_WAIT_SECONDS = 86_400.0
 LONGEST_CALL_SECONDS = 120.0
 MOST_IN_FLIGHT = 1000
+MOST_PER_SECOND = 10_000.0
 
 _DETAILS = {
     "connection_one_live_per_carrier": "The operator has a live connection to this carrier already.",
@@ -52,6 +54,7 @@ def connect(
     settle_seconds: float = 30.0,
     callback_wait_seconds: float = 60.0,
     max_in_flight: int = 64,
+    calls_per_second: float = 100.0,
     dedupes_by_reference: bool = True,
 ) -> CarrierConnection:
     """Gives the operator its one live connection to that carrier; secrets are sealed and bound to the row.
@@ -74,6 +77,7 @@ def connect(
         settle_seconds=settle_seconds,
         callback_wait_seconds=callback_wait_seconds,
         max_in_flight=max_in_flight,
+        calls_per_second=calls_per_second,
         dedupes_by_reference=dedupes_by_reference,
         connected_at=now,
     )
@@ -105,6 +109,7 @@ def reconfigure(
     settle_seconds: float | None = None,
     callback_wait_seconds: float | None = None,
     max_in_flight: int | None = None,
+    calls_per_second: float | None = None,
     dedupes_by_reference: bool | None = None,
 ) -> CarrierConnection:
     """Changes what is given and leaves the rest; running jobs take the new settings with their next call.
@@ -121,6 +126,7 @@ def reconfigure(
         "settle_seconds": settle_seconds,
         "callback_wait_seconds": callback_wait_seconds,
         "max_in_flight": max_in_flight,
+        "calls_per_second": calls_per_second,
         "dedupes_by_reference": dedupes_by_reference,
     }
     changed = [
@@ -159,10 +165,58 @@ def disconnect(*, actor: Actor, connection_uid: str, reason: str, now: datetime)
     return connection
 
 
+@operation
+def stop_calls(*, actor: Actor, connection_uid: str, reason: str, now: datetime) -> CarrierConnection:
+    """The kill switch: no worker begins a call over it from here on, and jobs wait; callbacks are still heard. Audited.
+
+    :raises Forbidden, ConnectionUnknown, ConnectionNotLive: nothing is written then.
+    """
+    actor.require(CAPABILITY)
+    connection = _locked(actor, connection_uid)
+    if connection.stopped_at is None:
+        connection.stop(now=now)
+        _record(
+            actor,
+            connection,
+            "stop_calls",
+            now=now,
+            before={"calls": True},
+            after={"calls": False},
+            reason=reason,
+        )
+    return connection
+
+
+@operation
+def allow_calls(*, actor: Actor, connection_uid: str, reason: str, now: datetime) -> CarrierConnection:
+    """Takes the kill switch back; the next sweep finds the jobs that wait. Audited.
+
+    :raises Forbidden, ConnectionUnknown, ConnectionNotLive: nothing is written then.
+    """
+    actor.require(CAPABILITY)
+    connection = _locked(actor, connection_uid)
+    if connection.stopped_at is not None:
+        connection.allow()
+        _record(
+            actor,
+            connection,
+            "allow_calls",
+            now=now,
+            before={"calls": False},
+            after={"calls": True},
+            reason=reason,
+        )
+    return connection
+
+
+def hang_up(connections: Iterable[CarrierConnection]) -> None:
+    """Closes this process's sockets to those carriers once nobody waits for an answer on them."""
+    transport.hang_up([connection.pk for connection in connections])
+
+
 def adapter_for(connection: CarrierConnection) -> Adapter:
     """Something that speaks to that carrier as that operator. Opens the secrets, so keep it no longer than
-    the work; the sockets underneath are pooled per connection and process. No query, no network; usable
-    from many threads.
+    the work; the sockets underneath are pooled per connection and process. No query, no network.
     """
     account = Account(
         base_url=connection.base_url,
@@ -224,6 +278,7 @@ def _check(connection: CarrierConnection, *, secret: str | None, callback_secret
         ("settle_seconds", 0.0, LONGEST_WAIT_SECONDS),
         ("callback_wait_seconds", 0.05, LONGEST_WAIT_SECONDS),
         ("max_in_flight", 1, MOST_IN_FLIGHT),
+        ("calls_per_second", 0.1, MOST_PER_SECOND),
     ):
         if not lowest <= getattr(connection, name) <= highest:
             errors.append(FieldError(f"/{name}", "out_of_range", f"From {lowest} to {highest}."))
@@ -258,6 +313,7 @@ def _shown(connection: CarrierConnection) -> dict[str, object]:
         "settle_seconds": connection.settle_seconds,
         "callback_wait_seconds": connection.callback_wait_seconds,
         "max_in_flight": connection.max_in_flight,
+        "calls_per_second": connection.calls_per_second,
         "dedupes_by_reference": connection.dedupes_by_reference,
     }
 

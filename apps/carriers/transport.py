@@ -1,101 +1,42 @@
-"""The only way from an adapter to the network: one pooled client per connection and process.
+"""The only way from an adapter to the network: one pooled client per connection and process, on one event loop.
+
+Calls are waiting, not computing: the loop runs in a thread of its own and keeps any number of them going
+(docs/adr/0007). It sees neither the database nor a transaction.
 
 Every call has a deadline for the whole of it (a carrier that drips one byte a second trips no ordinary read
-time-out), a cap on the size of the answer, no redirects, no proxies from the environment, and no
-decompression (so no bombs).
+time-out), a cap on the size of the answer, no redirects, no proxies from the environment, no decompression (so no
+bombs), and is made once: only the jobs decide whether there is a next one.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import functools
 import os
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import httpcore2
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from apps.carriers.base import CarrierUnavailable, OutcomeUnknown, Reply
+from apps.carriers.wire import Broken, Wire, connect
 from apps.core.db import outside_transaction
+from apps.core.faults import faultpoint
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LARGEST_REPLY = 256 * 1024
 CONNECT_SECONDS = 5.0
 # Shorter than servers keep idle connections, so that we rarely write into one that is just being closed.
 KEEP_IDLE_SECONDS = 4.0
-
-# Not a byte of the request was written when one of these is raised.
-_NOTHING_SENT = (
-    httpcore2.ConnectError,
-    httpcore2.ConnectTimeout,
-    httpcore2.PoolTimeout,
-    httpcore2.UnsupportedProtocol,
-)
-_BROKEN = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
-
-
-class _Deadline(threading.local):
-    """When the call of this thread must be over (monotonic seconds)."""
-
-    at: float | None = None
-
-    def left(self, limit: float | None) -> float:
-        """Seconds this step may take; zero or less when the time is used up."""
-        remaining = float("inf") if self.at is None else self.at - time.monotonic()
-        return min(remaining, remaining if limit is None else limit)
-
-
-_deadline = _Deadline()
-
-
-class _Stream(httpcore2.NetworkStream):
-    """A connection whose every step ends at the deadline of the calling thread."""
-
-    def __init__(self, inner: httpcore2.NetworkStream) -> None:
-        self._inner = inner
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _deadline.left(timeout)
-        if left <= 0:
-            raise httpcore2.ReadTimeout("the time for the whole call is used up")
-        return self._inner.read(max_bytes, left)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        left = _deadline.left(timeout)
-        if left <= 0:
-            raise httpcore2.WriteTimeout("the time for the whole call is used up")
-        self._inner.write(buffer, left)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        left = _deadline.left(timeout)
-        if left <= 0:
-            raise httpcore2.ConnectTimeout("the time for the whole call is used up")
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _Backend(httpcore2.SyncBackend):
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.NetworkStream:
-        left = _deadline.left(timeout)
-        if left <= 0:
-            raise httpcore2.ConnectTimeout("the time for the whole call is used up")
-        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
+CLOSE_SECONDS = 5.0
+SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,85 +48,136 @@ class Limits:
 
 
 class Transport:
-    """A pool of connections to one carrier; safe to share between threads."""
+    """The connections to one carrier. Everything in it happens on the event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._lock = threading.Lock()
+        self._places = asyncio.Semaphore(limits.max_in_flight)
         self._in_flight = 0
+        self._idle: dict[_Origin, list[Wire]] = {}
         self._retired = False
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=_ssl_context(),
-            max_connections=limits.max_in_flight,
-            max_keepalive_connections=limits.max_in_flight,
-            keepalive_expiry=KEEP_IDLE_SECONDS,
-            network_backend=_Backend(),
+        # The steps before the first byte have less than the whole together (a place, then TCP and TLS), so that the
+        # deadline never strikes while it is certain that nothing was sent.
+        total = limits.total_seconds
+        self._place_seconds, self._connect_seconds = total / 4, min(CONNECT_SECONDS, total * 2 / 3)
+
+    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """Sends one request and reads the whole answer, or raises; see `base.Exchange`."""
+        origin, target = _parts(url)
+        self._in_flight += 1
+        wire = None
+        try:
+            async with asyncio.timeout(self.limits.total_seconds):
+                await self._take_place()
+                try:
+                    wire = self._take_idle(origin) or await self._connect(origin)
+                    head, body = await wire.request(
+                        target=target, headers=_written(origin, headers, content), content=content
+                    )
+                finally:
+                    self._places.release()
+        except (TimeoutError, Broken) as error:
+            raise OutcomeUnknown(f"no whole answer: {str(error) or type(error).__name__}") from error
+        finally:
+            self._in_flight -= 1
+            if wire is not None:
+                self._keep(origin, wire)
+        faultpoint("send.answered")
+        return Reply(
+            status=head.status_code,
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers},
+            body=body,
         )
 
-    @outside_transaction
-    def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """Sends one request and reads the whole answer, or raises; see `base.Exchange`."""
-        total = self.limits.total_seconds
-        # Waiting for a connection of our own may not eat the time in which the carrier is to answer.
-        timeouts = {"connect": min(CONNECT_SECONDS, total), "read": total, "write": total, "pool": total / 4}
-        with self._lock:
-            self._in_flight += 1
-        _deadline.at = time.monotonic() + total
-        sent = [("Accept-Encoding", "identity"), ("User-Agent", "kaihu"), *headers.items()]
-        try:
-            with self._pool.stream(
-                "POST",
-                url,
-                headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent],
-                content=content,
-                extensions={"timeout": timeouts},
-            ) as response:
-                return Reply(
-                    status=response.status,
-                    headers={
-                        name.decode("latin-1").lower(): value.decode("latin-1")
-                        for name, value in response.headers
-                    },
-                    body=_read(response),
-                )
-        except _NOTHING_SENT as error:
-            raise CarrierUnavailable(f"not connected: {type(error).__name__}") from error
-        except _BROKEN as error:
-            raise OutcomeUnknown(f"no whole answer: {type(error).__name__}") from error
-        finally:
-            _deadline.at = None
-            with self._lock:
-                self._in_flight -= 1
-            self._close_when_done()
-
     def retire(self) -> None:
-        """Closes the pool as soon as no thread waits for an answer on it any more."""
-        self._retired = True
-        self._close_when_done()
+        """Closes every connection as soon as nobody waits for an answer on it any more."""
+        _wait_for(self._retire())
 
-    def _close_when_done(self) -> None:
-        with self._lock:
-            if self._retired and self._in_flight == 0:
-                self._pool.close()
+    async def _retire(self) -> None:
+        self._retired = True
+        for wires in self._idle.values():
+            for wire in wires:
+                wire.close()
+        self._idle.clear()
+
+    async def _take_place(self) -> None:
+        try:
+            async with asyncio.timeout(self._place_seconds):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise CarrierUnavailable("no connection of our own was free") from error
+
+    def _take_idle(self, origin: _Origin) -> Wire | None:
+        """The one that was used last: the others may grow old and be closed."""
+        wires = self._idle.get(origin, [])
+        while wires:
+            wire = wires.pop()
+            if wire.is_reusable and time.monotonic() - wire.idle_since < KEEP_IDLE_SECONDS:
+                return wire
+            wire.close()
+        return None
+
+    async def _connect(self, origin: _Origin) -> Wire:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await connect(
+                    host=origin.host,
+                    port=origin.port,
+                    tls=_ssl_context() if origin.is_tls else None,
+                    make=lambda: Wire(largest=LARGEST_REPLY),
+                )
+        except (OSError, TimeoutError, UnicodeError) as error:
+            raise CarrierUnavailable(f"not connected: {type(error).__name__}") from error
+
+    def _keep(self, origin: _Origin, wire: Wire) -> None:
+        if self._retired or not wire.is_reusable:
+            wire.close()
+        else:
+            self._idle.setdefault(origin, []).append(wire)
+
+
+class _Origin(NamedTuple):
+    is_tls: bool
+    host: str
+    port: int
+    # As the Host header has it.
+    name: bytes
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts(url: str) -> tuple[_Origin, str]:
+    """Where it leads, and what is asked for there."""
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "https"
+    if not parts.hostname or not (is_tls or parts.scheme == "http"):
+        raise CarrierUnavailable("not connected: no address")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = parts.port or (443 if is_tls else 80)
+    return _Origin(is_tls, parts.hostname, port, parts.netloc.encode("ascii")), target
+
+
+def _written(origin: _Origin, headers: Mapping[str, str], content: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"Host", origin.name),
+        (b"Content-Length", b"%d" % len(content)),
+        (b"Accept-Encoding", b"identity"),
+        (b"User-Agent", b"kaihu"),
+        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+    ]
 
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
     """The system's authorities; loading them takes longer than a call, so once per process."""
-    return httpcore2.default_ssl_context()
+    return ssl.create_default_context()
 
 
-def _read(response: httpcore2.Response) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > LARGEST_REPLY:
-            raise OutcomeUnknown(f"the answer is larger than {LARGEST_REPLY} bytes")
-    return bytes(body)
-
+# --- what the process shares ---
 
 _shared: dict[int, Transport] = {}
-_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+_lock = threading.RLock()
 
 
 def shared(*, connection_id: int, limits: Limits) -> Transport:
@@ -199,10 +191,62 @@ def shared(*, connection_id: int, limits: Limits) -> Transport:
         return transport
 
 
+def hang_up(connection_ids: Collection[int]) -> None:
+    """Closes this process's sockets to those connections, as soon as nobody waits for an answer on them."""
+    with _lock:
+        unused = [_shared.pop(connection_id) for connection_id in connection_ids if connection_id in _shared]
+    for transport in unused:
+        transport.retire()
+
+
+@outside_transaction
+def blocking(call: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Makes one call on the loop and waits for it: for whoever has nothing else to do meanwhile."""
+    return _wait_for(call(*args, **kwargs))
+
+
+@outside_transaction
+def loop() -> asyncio.AbstractEventLoop:
+    """The event loop of this process, for whoever keeps many calls going."""
+    return _running_loop()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    global _loop, _thread
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_run, args=[_loop], name="carrier-calls", daemon=True)
+            _thread.start()
+        return _loop
+
+
+def _run(running: asyncio.AbstractEventLoop) -> None:
+    # For the whole process: every answer would else wait its five milliseconds for a thread that computes.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    running.run_forever()
+    running.close()
+
+
+def _wait_for(coroutine: Coroutine[Any, Any, R]) -> R:
+    return asyncio.run_coroutine_threadsafe(coroutine, _running_loop()).result()
+
+
+@atexit.register
+def _close() -> None:
+    """Leaves no socket open behind."""
+    if _loop is None or _thread is None:
+        return
+    hang_up(list(_shared))
+    _loop.call_soon_threadsafe(_loop.stop)
+    _thread.join(CLOSE_SECONDS)
+
+
 def _forget_after_fork() -> None:
-    """A child must not speak on its parent's sockets."""
-    global _lock
-    _lock = threading.Lock()
+    """A child has neither its parent's thread nor any business on its sockets."""
+    global _lock, _loop, _thread
+    _lock = threading.RLock()
+    _loop = _thread = None
     _shared.clear()
 
 

@@ -34,9 +34,11 @@ LOCK_ORDER = (
     "sims.SimCard",
     "lines.Line",
     "provisioning.ServiceOrder",
+    "provisioning.Gate",
     "provisioning.ActivationJob",
     "provisioning.JobAttempt",
     "provisioning.CarrierCallback",
+    "provisioning.Discrepancy",
 )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from celery import current_app
 from django.db import transaction
 
+from apps.core.faults import faultpoint
+
 logger = logging.getLogger(__name__)
 _loading = threading.Lock()
 
@@ -39,6 +41,7 @@ def _task(name: str) -> Any:
 def _publish(task: Any, queue: str | None, kwargs: dict[str, Any]) -> None:
     options = {"queue": queue} if queue else {}
     try:
+        faultpoint("nudge.before_publish")
         task.apply_async(kwargs=kwargs, retry=False, **options)
     except Exception as error:  # whatever the broker client raises: the sweeper finds the row
         logger.warning("nudge lost", extra={"task": task.name, "error": type(error).__name__})

@@ -13,6 +13,7 @@ from django.db import connection
 from apps.core import dispatch
 from apps.core.actor import Actor
 from apps.core.db import execute, operation, use_case
+from apps.core.faults import faultpoint
 from apps.core.public_ids import new_uuid7
 from apps.events import consumers
 from apps.events.models import OutboxEvent
@@ -133,4 +134,6 @@ def relay(*, now: datetime, limit: int = 500) -> int:
         for task_name in consumers.of(event.type):
             dispatch.after_commit(task_name, event_id=event.uid, subject=event.subject)
     OutboxEvent.objects.filter(pk__in=[event.pk for event in waiting]).update(relayed_at=now)
+    if waiting:
+        faultpoint("relay.before_commit")
     return len(waiting)

@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from apps.core import clock
+from apps.core.faults import faultpoint
 from apps.events import services
 
 
@@ -14,4 +15,4 @@ from apps.events import services
 def relay(**_future: Any) -> None:
     """Hands waiting events on until none is left."""
     while services.relay(now=clock.now()):
-        pass
+        faultpoint("relay.after_commit")

@@ -103,7 +103,7 @@ def lines_of_subscriber(*, actor: Actor, row: Subscriber) -> Iterator[tuple[obje
 
 def holders_of_number(*, actor: Actor, row: PhoneNumber) -> Iterator[tuple[object, ...]]:
     for held in selectors.list_number_history(actor=actor, number=row.number):
-        person = held.line.subscriber
+        person = held.holder
         yield (
             link(model="subscribers_subscriber", key=person.pk, text=person.name_masked),
             link(model="lines_line", key=held.line.pk, text=held.line.uid),

@@ -292,6 +292,19 @@ class UserAssignment(Assignment):
         return f"{self.user_id} at {self.line_id}"
 
 
+class Handover(models.Model):
+    """The line went from one holder to another: until then it was `former`'s. Lines that never did have none."""
+
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="handovers")
+    former = models.ForeignKey(
+        "subscribers.Subscriber", on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    handed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.line_id} from {self.former_id}"
+
+
 class HolderSlot(models.Model):
     """One of the places a person may fill at one operator; the row exists while it is filled.
 

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 
 from apps.core.actor import Actor, ActorKind
 from apps.core.masking import last_four
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.errors import PlanNotAvailable, SuspensionNotFound, SuspensionNotYours
 from apps.lines.models import (
+    Handover,
     HolderCheck,
     HolderSlot,
     Line,
@@ -22,8 +23,9 @@ from apps.lines.models import (
     SuspensionReason,
     UserAssignment,
 )
-from apps.lines.states import SuspensionCause, SuspensionKind, SuspensionOwner, strongest
+from apps.lines.states import LIVE_LINE, SuspensionCause, SuspensionKind, SuspensionOwner, strongest
 from apps.subscribers.holdings import Holder
+from apps.subscribers.models import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,10 @@ class Fittings:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A line that had a number from `since` until `until` (None: it has it now)."""
+    """A number that somebody's line had from `since` until `until` (None: it has it now, and they the line)."""
 
     line: Line
+    holder: Subscriber
     since: datetime
     until: datetime | None
 
@@ -62,27 +65,51 @@ def count_places(*, holders: Mapping[int, Holder]) -> dict[int, int]:
 
 
 def list_number_history(*, actor: Actor, number: int) -> list[Holding]:
-    """Who had the number when, the last first: lines the actor may see, with their subscribers. What other operators
-    did with it, before or after, is not among them."""
-    held = (
-        NumberAssignment.objects.filter(number_id=number, line__in=Line.objects.visible_to(actor))
-        .select_related("line__subscriber")
-        .order_by("-id")
-    )
-    return [Holding(each.line, each.assigned_at, each.released_at) for each in held]
+    """Who had the number when, the last first, through lines the actor may see and each of their holders. What other
+    operators did with it, before or after, is not among them."""
+    return _holdings(number, NumberAssignment.objects.filter(line__in=Line.objects.visible_to(actor)))
 
 
 def has_changed_hands(*, number: int, since: datetime) -> bool:
-    """Whether somebody has got the number after `since` who did not have it then, at whatever operator.
+    """Whether somebody has got the number after `since` who did not have it then, at whatever operator: with another
+    line, or with the line itself (a transfer).
 
     False as long as nobody new has it, be it free or in quarantine: whoever had it then is still its last holder.
     """
-    held = NumberAssignment.objects.filter(number_id=number)
-    then = held.filter(Q(released_at=None) | Q(released_at__gt=since), assigned_at__lte=since)
-    newcomers = held.filter(assigned_at__gt=since).exclude(
-        line__subscriber_id__in=then.values("line__subscriber_id")
+    held = _holdings(number, NumberAssignment.objects.all())
+    then = {
+        each.holder.pk for each in held if each.since <= since and (each.until is None or each.until > since)
+    }
+    return any(each.since > since and each.holder.pk not in then for each in held)
+
+
+def _holdings(number: int, assignments: QuerySet[NumberAssignment]) -> list[Holding]:
+    """The last first: each line's time with the number, cut where the line was handed on. Two queries."""
+    held = (
+        assignments.filter(number_id=number)
+        .select_related("line__subscriber")
+        .prefetch_related(
+            Prefetch("line__handovers", Handover.objects.select_related("former").order_by("handed_at", "id"))
+        )
+        .order_by("-id")
     )
-    return newcomers.exists()
+    found: list[Holding] = []
+    for each in held:
+        times: list[Holding] = []
+        since = each.assigned_at
+        for handover in each.line.handovers.all():
+            # Before the line had this number, or after it gave it up, it may have been handed on as well.
+            if handover.handed_at < each.assigned_at:
+                continue
+            if each.released_at is not None and handover.handed_at >= each.released_at:
+                times.append(Holding(each.line, handover.former, since, each.released_at))
+                break
+            times.append(Holding(each.line, handover.former, since, handover.handed_at))
+            since = handover.handed_at
+        else:
+            times.append(Holding(each.line, each.line.subscriber, since, each.released_at))
+        found += reversed(times)
+    return found
 
 
 def list_lines(
@@ -190,6 +217,36 @@ def get_lines_of_numbers(*, actor: Actor, numbers: Collection[int]) -> dict[int,
 def get_number(*, line_id: int) -> int:
     """The number that the line holds now."""
     return NumberAssignment.objects.values_list("number_id", flat=True).get(line_id=line_id, released_at=None)
+
+
+def count_live(*, operator_id: int, host_carrier_id: int) -> int:
+    """Lines of the operator that this host carrier has."""
+    return Line.objects.filter(
+        operator_id=operator_id, host_carrier_id=host_carrier_id, status__in=LIVE_LINE
+    ).count()
+
+
+def is_in_use(*, number: int) -> bool:
+    """Whether some line has the number now, at whatever operator."""
+    return NumberAssignment.objects.filter(number_id=number, released_at=None).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a line holds at this moment; None when nothing. `sim_id` is the key of the card."""
+
+    number: int | None
+    sim_id: int | None
+    iccid: str | None
+
+
+def get_holdings(*, line_id: int) -> Holdings:
+    """Number and card that the line has now; none for one that has ended."""
+    number = NumberAssignment.objects.filter(line_id=line_id, released_at=None).values_list(
+        "number_id", flat=True
+    )
+    card = SimAssignment.objects.filter(line_id=line_id, released_at=None).values_list("sim_id", "sim__iccid")
+    return Holdings(number.first(), *(card.first() or (None, None)))
 
 
 def list_held_line_ids(*, subscriber_id: int) -> list[int]:

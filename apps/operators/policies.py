@@ -57,6 +57,10 @@ class PolicyKey(StrEnum):
     HELD_ORDER_HOURS = "provisioning.held_order_hours"
     JOB_MAX_ATTEMPTS = "provisioning.job_max_attempts"
     JOB_PATIENCE_HOURS = "provisioning.job_patience_hours"
+    SIM_CHANGE_CHECK_HOURS = "provisioning.sim_change_check_hours"
+    ORDERS_NEEDING_PAPERS = "provisioning.orders_needing_papers"
+    PAPERS_AT_FIRST_SEND = "provisioning.papers_at_first_send"
+    PAPER_WARNING_DAYS = "operators.paper_warning_days"
 
 
 NumberKey = Literal[
@@ -84,6 +88,7 @@ NumberKey = Literal[
     PolicyKey.HELD_ORDER_HOURS,
     PolicyKey.JOB_MAX_ATTEMPTS,
     PolicyKey.JOB_PATIENCE_HOURS,
+    PolicyKey.SIM_CHANGE_CHECK_HOURS,
 ]
 FlagKey = Literal[
     PolicyKey.ORGANIZATIONS_EXEMPT,
@@ -92,15 +97,19 @@ FlagKey = Literal[
     PolicyKey.AUTHORISATION_LETTER_REQUIRED,
     PolicyKey.CONSENT_REQUIRED,
     PolicyKey.FACE_EVIDENCE_REQUIRED,
+    PolicyKey.PAPERS_AT_FIRST_SEND,
     PolicyKey.UNANSWERED_TO_REVIEW,
     PolicyKey.WATCHLIST_TO_REVIEW,
 ]
-CodesKey = Literal[PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.PROXY_CHANNELS]
+CodesKey = Literal[
+    PolicyKey.ACCEPTED_DOCUMENT_TYPES, PolicyKey.PROXY_CHANNELS, PolicyKey.ORDERS_NEEDING_PAPERS
+]
 LadderKey = Literal[
     PolicyKey.ABNORMAL_USE_HOURS,
     PolicyKey.DOCUMENT_EXPIRED_HOURS,
     PolicyKey.REGULATOR_LIST_HOURS,
     PolicyKey.DISPUTE_HOURS,
+    PolicyKey.PAPER_WARNING_DAYS,
 ]
 
 
@@ -127,9 +136,12 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Distinct codes: one or more, unless accepting nothing at all is a rule somebody may want."""
+    """Distinct codes: one or more, unless accepting nothing at all is a rule somebody may want; out of `among`, where
+    a typo would switch a rule off unseen.
+    """
 
     may_be_empty: bool = False
+    among: frozenset[str] | None = None
 
     def read(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)) or not all(isinstance(code, str) and code for code in value):
@@ -138,6 +150,8 @@ class Codes:
             raise PolicyInvalid("An empty list would accept nothing.")
         if len(set(value)) != len(value):
             raise PolicyInvalid("A code stands in the list twice.")
+        if self.among is not None and not set(value) <= self.among:
+            raise PolicyInvalid(f"Expected some of {', '.join(sorted(self.among))}.")
         return tuple(value)
 
 
@@ -154,10 +168,27 @@ class Ladder:
         return tuple(hours.read(each) for each in value)
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Distinct whole numbers within bounds; read from the largest to the smallest."""
+
+    least: int
+    most: int
+
+    def read(self, value: object) -> tuple[int, ...]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise PolicyInvalid("Expected a list of whole numbers.")
+        step = WholeNumber(self.least, self.most)
+        steps = {step.read(each) for each in value}
+        if len(steps) != len(value):
+            raise PolicyInvalid("A number stands in the list twice.")
+        return tuple(sorted(steps, reverse=True))
+
+
 # From the warning to one-way suspension, and from there to two-way suspension.
 _DEMAND = Ladder(steps=2)
 
-REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder] = {
+REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder | Steps] = {
     # Live lines per identity document and enterprise, nationwide.
     PolicyKey.HOLDER_LIMIT: WholeNumber(1, 100),
     # How long ago a partner app may have had the person verified who asks for their numbers.
@@ -219,6 +250,17 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder] = {
     # Sends that nobody knows the outcome of.
     PolicyKey.JOB_MAX_ATTEMPTS: WholeNumber(1, 100),
     PolicyKey.JOB_PATIENCE_HOURS: WholeNumber(1, 24 * 30),
+    # How old the real-name check may be that a change of SIM card names.
+    PolicyKey.SIM_CHANGE_CHECK_HOURS: WholeNumber(1, 24 * 30),
+    # Beside activations, which always do: what is not accepted after the licence or agreement has ended. Suspending,
+    # resuming and ending a line need no papers, whatever somebody types.
+    PolicyKey.ORDERS_NEEDING_PAPERS: Codes(
+        among=frozenset({"activate", "change_number", "change_plan", "change_sim", "transfer"})
+    ),
+    # Whether such an order is refused too that was accepted in time and that the carrier has not been told of.
+    PolicyKey.PAPERS_AT_FIRST_SEND: Flag(),
+    # Before the last day of a licence or agreement.
+    PolicyKey.PAPER_WARNING_DAYS: Steps(0, 365),
 }
 
 
@@ -231,7 +273,7 @@ def get(*, operator_id: int | None, key: CodesKey, now: datetime) -> tuple[str, 
 @overload
 def get(*, operator_id: int | None, key: LadderKey, now: datetime) -> tuple[int, ...]: ...
 def get(*, operator_id: int | None, key: PolicyKey, now: datetime) -> Any:
-    """The value in force for the operator (None: the default for all), as int, bool or tuple.
+    """The value in force for the operator (None: the default for all), as int, bool, or tuple of codes or numbers.
 
     :raises PolicyMissing: when no row sets it.
     """

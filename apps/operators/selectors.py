@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Length
 
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.operators import territory
+from apps.operators.calendar import china_date
 from apps.operators.errors import AgreementNotValid, DealerNotAllowed, LicenceNotValid
 from apps.operators.models import (
     AccessCode,
@@ -207,6 +208,56 @@ def list_agreement_states(*, operator_id: int, now: datetime) -> list[PaperState
         if nearest is not None:
             states.append(PaperState(state, nearest.contract_no, nearest.valid_until.isoformat(), carrier))
     return states
+
+
+@dataclass(frozen=True, slots=True)
+class EndingPaper:
+    """A licence (`carrier` is empty) or agreement that ends, and that no later one continues."""
+
+    kind: str
+    uid: str
+    operator: VirtualOperator
+    number: str
+    carrier: str
+    # The first day on which it is not valid any more, and how many days are left until then.
+    valid_until: date
+    days_left: int
+
+
+def list_ending_papers(*, actor: Actor, now: datetime, within_days: int) -> list[EndingPaper]:
+    """Papers valid today that end within so many days, the first to end first; of all operators the actor may see.
+
+    One that a later paper of the same kind takes over from without a gap does not end. Two queries.
+    """
+    today = china_date(now)
+    until = today + timedelta(days=within_days)
+    found = []
+    for kind, papers in (
+        ("licence", Licence.objects.visible_to(actor).filter(revoked_at=None)),
+        ("agreement", WholesaleAgreement.objects.visible_to(actor).filter(terminated_at=None)),
+    ):
+        ending = papers.filter(valid_from__lte=today, valid_until__gt=today, valid_until__lte=until)
+        same = {"operator_id": OuterRef("operator_id")}
+        related = ["operator"]
+        if kind == "agreement":
+            same["host_carrier_id"] = OuterRef("host_carrier_id")
+            related.append("host_carrier")
+        next_one = papers.filter(
+            **same, valid_from__lte=OuterRef("valid_until"), valid_until__gt=OuterRef("valid_until")
+        )
+        found += [
+            EndingPaper(
+                kind=kind,
+                uid=paper.uid,
+                operator=paper.operator,
+                number=str(paper),
+                carrier=paper.host_carrier.code if isinstance(paper, WholesaleAgreement) else "",
+                valid_until=paper.valid_until,
+                days_left=(paper.valid_until - today).days,
+            )
+            for paper in ending.filter(~Exists(next_one)).select_related(*related)
+        ]
+    return sorted(found, key=lambda paper: (paper.valid_until, paper.operator.code, paper.uid))
 
 
 def _nearest(papers: Iterable[P], *, now: datetime, place: str | None = None) -> tuple[Validity, P | None]:

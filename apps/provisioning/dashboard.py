@@ -14,11 +14,18 @@ from apps.accounts.roles import may_see
 from apps.core import clock
 from apps.core.actor import Actor
 from apps.numbering import selectors as numbering
+from apps.operators import policies
 from apps.operators import selectors as operators
+from apps.operators.policies import PolicyKey
 from apps.operators.states import Validity
 from apps.provisioning import selectors
 from apps.provisioning.selectors import Backlog
+from apps.provisioning.services.reconciliation.runs import MANAGE
 from apps.subscribers import selectors as subscribers
+
+# Cards of papers that end, and when they turn red.
+MOST_PAPERS = 8
+URGENT_DAYS = 7
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +76,7 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
             bad=backlog.odd_callbacks > 0,
             word="look",
         ),
+        _discrepancies(actor),
         _card(
             "Reviews",
             reviews.count,
@@ -92,6 +100,19 @@ def _waiting(actor: Actor, backlog: Backlog) -> list[dict[str, Any]]:
             tone="danger" if disputes.overdue else "warning",
         ),
     ]
+
+
+def _discrepancies(actor: Actor) -> dict[str, Any]:
+    count = selectors.count_open_discrepancies(actor=actor, most=1000)
+    return _card(
+        "Discrepancies",
+        "over 999" if count == 1000 else count,
+        note="The carrier's own view differs from ours; each has a proposed repair.",
+        href=f"{reverse('admin:provisioning_discrepancy_changelist')}?status__exact=OPEN",
+        bad=count > 0,
+        word="decide" if actor.can(MANAGE) else "waiting",
+        tone="warning",
+    )
 
 
 def _moving(backlog: Backlog) -> list[dict[str, Any]]:
@@ -136,7 +157,7 @@ def _moving(backlog: Backlog) -> list[dict[str, Any]]:
 
 def _papers(actor: Actor) -> list[dict[str, Any]]:
     now = clock.now()
-    leases = [_ending_leases(actor, now)]
+    leases = [*_ending_papers(actor, now), _ending_leases(actor, now)]
     if actor.operator_id is None:
         return leases
     licence = operators.get_licence_state(operator_id=actor.operator_id, now=now)
@@ -155,6 +176,27 @@ def _papers(actor: Actor) -> list[dict[str, Any]]:
         )
         for title, paper, href in cards
     ] + leases
+
+
+def _ending_papers(actor: Actor, now: datetime) -> list[dict[str, Any]]:
+    """A card for each that ends within the longest warning; whoever sees all operators gets those that end first."""
+    days = policies.get(operator_id=actor.operator_id, key=PolicyKey.PAPER_WARNING_DAYS, now=now)[0]
+    pages = {"licence": "operators_licence", "agreement": "operators_wholesaleagreement"}
+    papers = operators.list_ending_papers(actor=actor, now=now, within_days=days)
+    return [
+        _card(
+            f"{paper.kind.capitalize()} ends"
+            if not paper.carrier
+            else f"Agreement with {paper.carrier} ends",
+            "1 day" if paper.days_left == 1 else f"{paper.days_left} days",
+            note=f"{paper.operator.code}: {paper.number}, valid until {paper.valid_until}; no new lines after that.",
+            href=f"{reverse(f'admin:{pages[paper.kind]}_changelist')}?q={paper.uid}",
+            bad=True,
+            word="renew",
+            tone="danger" if paper.days_left <= URGENT_DAYS else "warning",
+        )
+        for paper in papers[:MOST_PAPERS]
+    ]
 
 
 def _ending_leases(actor: Actor, now: datetime) -> dict[str, Any]:

@@ -34,6 +34,42 @@ class JobNotRetryable(Conflict):
     detail = "This job cannot be tried again."
 
 
+class ReconciliationRuns(Conflict):
+    code = "reconciliation_runs"
+    detail = "A reconciliation over this connection is running."
+
+
+class DiscrepancyOutdated(Conflict):
+    """It was seen too long ago, or the line has changed since: what would be repaired may be another thing now."""
+
+    code = "discrepancy_outdated"
+    detail = "The line has changed, or the carrier was asked too long ago; reconcile again."
+
+
+class DiscrepancyNotRepairable(Conflict):
+    code = "discrepancy_not_repairable"
+    detail = "Nothing of ours can repair this; settle it with the host carrier, or ignore it with a reason."
+
+
+class DiscrepanciesChanged(Conflict):
+    """What would be accepted in bulk is not what somebody looked at."""
+
+    code = "discrepancies_changed"
+    detail = "Their number has changed; look again."
+
+
+class DecisionReasonMissing(RuleViolation):
+    code = "decision_reason_missing"
+    detail = "Say why."
+
+
+class JobNotResolvable(Conflict):
+    """Only a dead letter that the carrier may know of can be said by people to be done or not."""
+
+    code = "job_not_resolvable"
+    detail = "This job does not wait for somebody to say how it ended."
+
+
 class CallbackRefused(Forbidden):
     """Not signed by this carrier, too old, or not in its form: nothing of it is believed or kept."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +28,15 @@ from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
 from apps.lines.models import Line, SuspensionReason
 from apps.lines.states import LIVE_LINE, SuspensionOwner
-from apps.provisioning.models import ActivationJob, CarrierCallback, HolderDispute, ServiceOrder
+from apps.provisioning.models import (
+    ActivationJob,
+    CarrierCallback,
+    Discrepancy,
+    Gate,
+    HolderDispute,
+    ReconciliationRun,
+    ServiceOrder,
+)
 from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
 from apps.subscribers.models import ReverificationDemand, Verification
 from apps.subscribers.states import VerificationStatus
@@ -45,8 +53,14 @@ class SendingFacts:
     new_iccid: str | None
     new_imsi: str | None
     new_number: int | None
-    # The check that the order stands on has passed, and none after it has failed.
+    # The check that the order stands on has passed, and none after it has failed; or it needs none.
     identity_holds: bool
+    # The card that the carrier has in the line, where the order only asks for what the line is here already.
+    restores_iccid: str
+
+    @property
+    def is_restoring(self) -> bool:
+        return self.restores_iccid != ""
 
 
 def list_orders(
@@ -89,14 +103,22 @@ def get_timelines(*, actor: Actor, order_uids: Sequence[str]) -> dict[str, list[
     return timelines
 
 
-def get_carrier_connection(*, connection_id: int) -> CarrierConnection | None:
-    """For a worker; None when it has never existed."""
-    return CarrierConnection.objects.filter(pk=connection_id).first()
+def get_host_carrier_id(*, connection_id: int) -> int | None:
+    """Of which host carrier the connection is; None when it has never existed."""
+    found = CarrierConnection.objects.filter(pk=connection_id).values_list("host_carrier_id", flat=True)
+    return found.first()
 
 
-def get_carrier_code(*, connection_id: int) -> str:
-    """Of which host carrier the connection is."""
-    return str(CarrierConnection.objects.values_list("host_carrier__code", flat=True).get(pk=connection_id))
+def list_connections_of_carrier(*, host_carrier_id: int) -> list[CarrierConnection]:
+    """Of every operator, ended ones too: what went over them is still asked about."""
+    return list(CarrierConnection.objects.filter(host_carrier_id=host_carrier_id).order_by("pk"))
+
+
+def list_ended_connections_with_queued_jobs(*, connection_ids: Collection[int]) -> list[int]:
+    """Those that nothing can be sent over any more, and something waits to be."""
+    queued = ActivationJob.objects.filter(connection_id=OuterRef("pk"), status=JobStatus.QUEUED)
+    ended = CarrierConnection.objects.filter(pk__in=connection_ids, disconnected_at__isnull=False)
+    return list(ended.filter(Exists(queued)).values_list("pk", flat=True))
 
 
 def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
@@ -106,7 +128,8 @@ def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
         id__gt=OuterRef("verification_id"),
         status=VerificationStatus.FAILED,
     )
-    holds = Q(verification__status=VerificationStatus.PASSED) & ~Exists(failed_since)
+    passed = Q(verification__status=VerificationStatus.PASSED) & ~Exists(failed_since)
+    holds = passed | ~Q(restores_iccid="")
     rows = (
         ServiceOrder.objects.filter(pk__in=set(order_ids))
         .with_person()
@@ -122,6 +145,7 @@ def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
             "new_sim__imsi",
             "new_number_id",
             "identity_holds",
+            "restores_iccid",
         )
     )
     return {row[0]: SendingFacts(*row[1:]) for row in rows}
@@ -130,8 +154,12 @@ def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
 def list_connections_with_due_jobs(*, at: datetime) -> list[tuple[int, str]]:
     """Key and host carrier's code of connections for which a worker has something to do; `at`: the database's clock."""
     unclaimed = Q(lease_until=None) | Q(lease_until__lte=at)
-    due = ActivationJob.objects.filter(unclaimed, status__in=DUE_JOB, next_attempt_at__lte=at)
-    return sorted(due.values_list("connection_id", "connection__host_carrier__code").distinct())
+    due = ActivationJob.objects.filter(
+        unclaimed, connection_id=OuterRef("pk"), status__in=DUE_JOB, next_attempt_at__lte=at
+    )
+    # One look into the index per connection, however much is due behind it.
+    found = CarrierConnection.objects.filter(Exists(due), stopped_at=None)
+    return list(found.order_by("pk").values_list("pk", "host_carrier__code"))
 
 
 def has_waiting_callbacks() -> bool:
@@ -248,6 +276,32 @@ class Backlog:
     odd_callbacks: int
 
 
+def list_reconciliations_due(*, at: datetime) -> list[int]:
+    """Keys of open runs that a worker can take further; `at`: the database's clock."""
+    unclaimed = Q(lease_until=None) | Q(lease_until__lte=at)
+    due = ReconciliationRun.objects.open().filter(unclaimed, next_attempt_at__lte=at)
+    return list(due.order_by("id").values_list("id", flat=True))
+
+
+def has_accepted_discrepancies() -> bool:
+    """Whether a repair waits for a worker."""
+    return Discrepancy.objects.accepted().exists()
+
+
+def count_discrepancies(*, actor: Actor, run: ReconciliationRun) -> dict[tuple[str, str], int]:
+    """How many the run found, as far as the actor may see them, by kind and status."""
+    rows = Discrepancy.objects.visible_to(actor).filter(run=run).values_list("kind", "status")
+    return {
+        (kind, status): count
+        for kind, status, count in rows.annotate(count=Count("id")).order_by("kind", "status")
+    }
+
+
+def count_open_discrepancies(*, actor: Actor, most: int = 1000) -> int:
+    """That wait for a decision; counted up to `most` and no further."""
+    return Discrepancy.objects.visible_to(actor).waiting()[:most].count()
+
+
 def get_backlog(*, actor: Actor) -> Backlog:
     """Counts of what is open, in four queries; ages by the database's clock."""
     jobs = ActivationJob.objects.visible_to(actor)
@@ -262,4 +316,38 @@ def get_backlog(*, actor: Actor) -> Backlog:
         held_orders=ServiceOrder.objects.visible_to(actor).filter(status=OrderStatus.HELD).count(),
         oldest_open_minutes=int(age.total_seconds() // 60) if age is not None else None,
         odd_callbacks=CarrierCallback.objects.visible_to(actor).odd().count(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How calls over one connection go just now."""
+
+    is_open: bool
+    changed_at: datetime | None
+    failures: int
+    why: str
+    in_flight: int
+    # Counted up to `MOST_WAITING`.
+    waiting: int
+
+
+MOST_WAITING = 1000
+
+
+def get_traffic(*, connection_id: int) -> Traffic:
+    """The circuit of a connection, its calls in flight and what is due over it, by the database's clock."""
+    at = database_now()
+    gate = Gate.objects.filter(pk=connection_id).first()
+    jobs = ActivationJob.objects.filter(connection_id=connection_id)
+    due = jobs.filter(
+        Q(lease_until=None) | Q(lease_until__lte=at), status__in=DUE_JOB, next_attempt_at__lte=at
+    )
+    return Traffic(
+        is_open=gate.is_open if gate else False,
+        changed_at=gate.changed_at if gate else None,
+        failures=gate.failures if gate else 0,
+        why=gate.why if gate else "",
+        in_flight=jobs.filter(lease_until__gt=at).count(),
+        waiting=due.order_by()[:MOST_WAITING].count(),
     )

@@ -128,6 +128,82 @@ class CallbackOutcome(models.TextChoices):
     UNMATCHED = "UNMATCHED"
 
 
+class ReconciliationStatus(models.TextChoices):
+    FETCHING = "FETCHING"
+    COMPARING = "COMPARING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+OPEN_RECONCILIATION = (ReconciliationStatus.FETCHING, ReconciliationStatus.COMPARING)
+
+RECONCILIATION = StateMachine(
+    "reconciliation run",
+    {
+        ReconciliationStatus.FETCHING: {
+            ReconciliationStatus.COMPARING,
+            ReconciliationStatus.FAILED,
+            ReconciliationStatus.CANCELLED,
+        },
+        # COMPARING -> FETCHING: a crash of the database has emptied the pages, which are kept in no log.
+        ReconciliationStatus.COMPARING: {
+            ReconciliationStatus.COMPLETED,
+            ReconciliationStatus.FETCHING,
+            ReconciliationStatus.FAILED,
+            ReconciliationStatus.CANCELLED,
+        },
+        ReconciliationStatus.COMPLETED: set(),
+        ReconciliationStatus.FAILED: set(),
+        ReconciliationStatus.CANCELLED: set(),
+    },
+)
+
+
+class DiscrepancyKind(models.TextChoices):
+    """In what the carrier's view differs from ours, for one number."""
+
+    ENDED_THERE = "ENDED_THERE", "live here, ended at the carrier"
+    MISSING_THERE = "MISSING_THERE", "live here, unknown to the carrier"
+    LIVE_THERE = "LIVE_THERE", "ended here, live at the carrier"
+    UNKNOWN_HERE = "UNKNOWN_HERE", "live at the carrier, unknown to us"
+    SUSPENSION = "SUSPENSION", "suspended differently"
+    SIM = "SIM", "another SIM card"
+    NUMBER = "NUMBER", "another number"
+    PLAN = "PLAN", "another plan"
+
+
+class DiscrepancyStatus(models.TextChoices):
+    """OPEN waits for staff, ACCEPTED for a worker that carries the repair out; GONE was not found again."""
+
+    OPEN = "OPEN"
+    ACCEPTED = "ACCEPTED"
+    REPAIRED = "REPAIRED"
+    IGNORED = "IGNORED"
+    GONE = "GONE"
+
+
+# Of one kind and number at most one at a time.
+STANDING_DISCREPANCY = (DiscrepancyStatus.OPEN, DiscrepancyStatus.ACCEPTED, DiscrepancyStatus.IGNORED)
+
+DISCREPANCY = StateMachine(
+    "discrepancy",
+    {
+        DiscrepancyStatus.OPEN: {
+            DiscrepancyStatus.ACCEPTED,
+            DiscrepancyStatus.IGNORED,
+            DiscrepancyStatus.GONE,
+        },
+        # ACCEPTED -> OPEN: the repair was refused.
+        DiscrepancyStatus.ACCEPTED: {DiscrepancyStatus.REPAIRED, DiscrepancyStatus.OPEN},
+        # IGNORED -> OPEN: it is another difference than the one that was ignored, or staff want it back.
+        DiscrepancyStatus.IGNORED: {DiscrepancyStatus.OPEN, DiscrepancyStatus.GONE},
+        DiscrepancyStatus.REPAIRED: set(),
+        DiscrepancyStatus.GONE: set(),
+    },
+)
+
+
 class DisputeStatus(models.TextChoices):
     """OPEN waits for staff; VERIFYING for the line's user to prove who they are."""
 

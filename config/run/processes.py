@@ -128,6 +128,12 @@ class Supervisor:
             elif now >= child.start_again:
                 self._spawn(child.program, back_off=min(child.back_off * 2, LONGEST_BACK_OFF_SECONDS))
 
+    def start_again(self, name: str, program: Program | None = None) -> None:
+        """Kills what is left of a program and starts it (or another in its place) at once, without waiting for it."""
+        child = self.children[name]
+        self._end(child)
+        self._spawn(program or child.program)
+
     def stop(self, *names: str) -> None:
         """Ends these programs together: first a polite signal to each process group, then SIGKILL to what is
         left."""

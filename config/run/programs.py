@@ -23,12 +23,14 @@ TABLE = {
         "gunicorn config.wsgi --bind 127.0.0.1:{port} --workers 2 --worker-class gthread --threads 4 "
         "--graceful-timeout 10 --no-control-socket"
     ),
+    # One thread per host carrier that has work; the others take the nudges that wake it.
     "carrier": (
         "celery -A config.celery worker -Q carrier.unicom,carrier.mobile,carrier.telecom "
-        "--pool threads -c 2 -n carrier@%h"
+        "--pool threads -c 8 -n carrier@%h"
     ),
     # Apart from the rest: a slow provider must not keep callbacks and sweeps waiting.
     "realname": "celery -A config.celery worker -Q realname --pool threads -c 2 -n realname@%h",
+    "reconciliation": "celery -A config.celery worker -Q reconciliation --pool threads -c 2 -n reconciliation@%h",
     "work": "celery -A config.celery worker -Q default,events --pool threads -c 4 -n work@%h",
     "beat": "celery -A config.celery beat --schedule {run}/beat-schedule --pidfile=",
 }
@@ -37,6 +39,7 @@ LABELS = {
     "web": "Web at {web}/",
     "carrier": "Worker for carrier jobs",
     "realname": "Worker for real-name checks",
+    "reconciliation": "Worker for reconciliation with the carriers",
     "work": "Worker for callbacks, events, housekeeping",
     "beat": "Beat",
 }
@@ -60,6 +63,7 @@ def programs(*, settings: RunSettings, environment: Mapping[str, str]) -> list[P
         "web": lambda: answers(f"{settings.web_url}/readyz"),
         "carrier": lambda: worker_answers("carrier", broker=settings.redis_url),
         "realname": lambda: worker_answers("realname", broker=settings.redis_url),
+        "reconciliation": lambda: worker_answers("reconciliation", broker=settings.redis_url),
         "work": lambda: worker_answers("work", broker=settings.redis_url),
         "beat": lambda: any(run.glob("beat-schedule*")),
     }

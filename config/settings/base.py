@@ -161,8 +161,16 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "default"
 # Carrier jobs name their queue themselves: one per host carrier.
-CELERY_TASK_ROUTES = {"events.*": {"queue": "events"}, "subscribers.*": {"queue": "realname"}}
-# For prefork pools; thread pools know no limits, which is why drains stop claiming by themselves.
+CELERY_TASK_ROUTES = {
+    "events.*": {"queue": "events"},
+    "subscribers.*": {"queue": "realname"},
+    # Paging through a carrier takes hours, repairs by the thousand minutes: apart from what must be quick.
+    "provisioning.reconcile": {"queue": "reconciliation"},
+    "provisioning.repair_discrepancies": {"queue": "reconciliation"},
+}
+# Calls that one worker process keeps in flight per host carrier; what a connection allows holds across all processes.
+KAIHU_CARRIER_SLOTS = env.number("KAIHU_CARRIER_SLOTS", 512)
+# For prefork pools; thread pools know no limits, and drains, which run as long as there is work, run in threads only.
 CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
@@ -191,6 +199,22 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "provisioning.start_scheduled_orders",
         "schedule": 30.0,
         "options": {"expires": 30},
+    },
+    "provisioning.start_reconciliations": {
+        "task": "provisioning.start_reconciliations",
+        # In China, as TIME_ZONE says; after the carriers' own nightly work.
+        "schedule": crontab(hour="2", minute="30"),
+        "options": {"expires": 3600},
+    },
+    "provisioning.continue_reconciliations": {
+        "task": "provisioning.continue_reconciliations",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "provisioning.warn_of_ending_papers": {
+        "task": "provisioning.warn_of_ending_papers",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
     },
     "subscribers.sweep": {"task": "subscribers.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "subscribers.expire_verifications": {
@@ -434,6 +458,8 @@ UNFOLD = {
                         ("Orders", "assignment", "provisioning_serviceorder"),
                         ("Carrier jobs", "cell_tower", "provisioning_activationjob"),
                         ("Carrier callbacks", "call_received", "provisioning_carriercallback"),
+                        ("Reconciliation", "compare_arrows", "provisioning_reconciliationrun"),
+                        ("Discrepancies", "difference", "provisioning_discrepancy"),
                     ),
                 ]
             },

@@ -26,6 +26,7 @@ from apps.accounts.admin_find import find
 from apps.accounts.models import User
 from apps.accounts.states import Role
 from apps.audit.models import AuditEvent
+from apps.carriers.base import CarrierLine, LineState
 from apps.lines.models import Line
 from apps.lines.states import LINE
 from apps.numbering.models import PhoneNumber
@@ -60,6 +61,7 @@ from tests.factories.subscribers import (
     given_organization,
     given_watch_list_file,
 )
+from tests.reconciliation.conftest import View
 
 pytestmark = pytest.mark.django_db
 
@@ -99,6 +101,10 @@ def more(seller: Seller, now: datetime) -> Callable[[], None]:
         given_notices(now=now)
         given_demand(subscriber=line.subscriber, line_uid=line.uid, now=now)
         send_callback(seller.connection, callback_body(seller.accepted_job(), now=now), now=now)
+        stranger = CarrierLine(
+            f"+86170988888{number:02d}", f"89860119999999999{number:02d}", LineState.ACTIVE, "X"
+        )
+        View.of(seller).add(stranger).reconcile()
         given_range(operator=operator, now=now)
         given_reservation(operator=operator, now=now)
         given_early_release(leased=given_range(operator=operator, now=now), now=now)

@@ -121,7 +121,7 @@ def test_tasks_are_thin_and_tolerant() -> None:
 
 
 def test_tasks_carry_ids_only() -> None:
-    allowed = {"event_id", "subject", "connection_id", "verification_id"}
+    allowed = {"event_id", "subject", "connection_id", "run_id", "verification_id"}
     other = [
         f"{module.at(node)} {argument.arg}"
         for module, node in _declared()

@@ -6,15 +6,28 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
 
 import pytest
 from django.db import transaction
 
-from apps.carriers.transport import Limits, Transport
+from apps.carriers.transport import Limits, Transport, blocking
 
 E = TypeVar("E", bound=Exception)
 Handler = Callable[[socket.socket, bytes], None]
+
+
+class Blocking:
+    """Adapter or transport, for tests that make one call and wait for it."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(blocking, found) if iscoroutinefunction(found) else found
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from apps.carriers.base import (
     Accepted,
     Account,
-    Adapter,
     CarrierError,
     CarrierRejected,
     CarrierUnavailable,
@@ -33,6 +32,7 @@ from apps.carriers.base import (
     SuspendRequest,
 )
 from apps.carriers.registry import ADAPTERS
+from tests.carriers.conftest import Blocking
 
 REFERENCE = "job-0123456789"
 NATIONAL = {"unicom": "17090001234", "mobile": "17030001234", "telecom": "17000001234"}
@@ -52,7 +52,7 @@ class Canned:
         self.reply = reply
         self.reference = ""
 
-    def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
+    async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
         found = re.search(rb'"serial":"(.+?)"|"requestNo":"(.+?)"|<seq>(.+?)</seq>', content)
         assert found is not None
         reference = next(group for group in found.groups() if group)
@@ -274,9 +274,9 @@ def replies(draw: st.DrawFn, dialect: str, bodies: st.SearchStrategy[bytes]) -> 
     )
 
 
-def drawn(data: st.DataObject, dialect: str, bodies: st.SearchStrategy[bytes]) -> tuple[Adapter, Canned]:
+def drawn(data: st.DataObject, dialect: str, bodies: st.SearchStrategy[bytes]) -> tuple[Blocking, Canned]:
     exchange = Canned(data.draw(replies(dialect, bodies)))
-    return ADAPTERS[dialect](account=ACCOUNT, exchange=exchange), exchange
+    return Blocking(ADAPTERS[dialect](account=ACCOUNT, exchange=exchange)), exchange
 
 
 def facts_of(dialect: str, exchange: Canned) -> Facts:
@@ -410,7 +410,7 @@ def test_the_good_answers_are_believed(dialect: str, word: str | None) -> None:
             body=good(dialect, word=min(DONE[dialect]) if word else None),
         )
     )
-    adapter = ADAPTERS[dialect](account=ACCOUNT, exchange=exchange)
+    adapter = Blocking(ADAPTERS[dialect](account=ACCOUNT, exchange=exchange))
     number = f"+86{NATIONAL[dialect]}"
 
     if word:

@@ -33,7 +33,7 @@ from apps.carriers.base import (
     Succeeded,
 )
 from apps.carriers.transport import Transport
-from tests.carriers.conftest import RawCarrier, http
+from tests.carriers.conftest import Blocking, RawCarrier, http
 
 REFERENCE = "job-0123456789"
 NUMBER = "+8617030001234"
@@ -66,7 +66,7 @@ def reply(body: bytes, *, status: int = 200, content_type: str = "application/xm
 
 
 @pytest.fixture
-def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> MobileAdapter:
+def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> Blocking:
     """Speaks to `raw_carrier`."""
     account = Account(
         base_url=raw_carrier.url,
@@ -75,17 +75,17 @@ def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -
         callback_secret="there-are-no-callbacks",
         notify_url="https://kaihu.example/carrier/callbacks/con_1",
     )
-    return MobileAdapter(account=account, exchange=make_transport(total_seconds=0.6))
+    return Blocking(MobileAdapter(account=account, exchange=make_transport(total_seconds=0.6)))
 
 
-Answers = Callable[..., MobileAdapter]
+Answers = Callable[..., Blocking]
 
 
 @pytest.fixture
-def carrier_answers(raw_carrier: RawCarrier, adapter: MobileAdapter) -> Answers:
+def carrier_answers(raw_carrier: RawCarrier, adapter: Blocking) -> Answers:
     """An adapter whose carrier answers those bytes; SEQ in them becomes the sequence number that was sent."""
 
-    def answers(content: bytes, **kwargs: Any) -> MobileAdapter:
+    def answers(content: bytes, **kwargs: Any) -> Blocking:
         def handler(sock: socket.socket, request: bytes) -> None:
             found = re.search(rb"<seq>(.*?)</seq>", request)
             assert found is not None

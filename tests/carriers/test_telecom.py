@@ -32,7 +32,7 @@ from apps.carriers.base import (
     TransferRequest,
 )
 from apps.carriers.transport import Transport
-from tests.carriers.conftest import RawCarrier, http
+from tests.carriers.conftest import Blocking, RawCarrier, http
 
 REFERENCE = "job-0123456789"
 NUMBER = "+8617000001234"
@@ -50,7 +50,7 @@ def reply(content: Any, *, status: int = 202, **headers: str) -> Reply:
 
 
 @pytest.fixture
-def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> TelecomAdapter:
+def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> Blocking:
     """Speaks to `raw_carrier`."""
     account = Account(
         base_url=raw_carrier.url,
@@ -59,17 +59,17 @@ def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -
         callback_secret="there-are-no-callbacks",
         notify_url="https://kaihu.example/carrier/callbacks/con_1",
     )
-    return TelecomAdapter(account=account, exchange=make_transport(total_seconds=0.6))
+    return Blocking(TelecomAdapter(account=account, exchange=make_transport(total_seconds=0.6)))
 
 
-Answers = Callable[..., TelecomAdapter]
+Answers = Callable[..., Blocking]
 
 
 @pytest.fixture
-def carrier_answers(raw_carrier: RawCarrier, adapter: TelecomAdapter) -> Answers:
+def carrier_answers(raw_carrier: RawCarrier, adapter: Blocking) -> Answers:
     """An adapter whose carrier gives that answer; SEQ in it becomes the request number that was sent."""
 
-    def answers(content: Any, **kwargs: Any) -> TelecomAdapter:
+    def answers(content: Any, **kwargs: Any) -> Blocking:
         def handler(sock: socket.socket, request: bytes) -> None:
             number = json.loads(request)["requestNo"]
             sock.sendall(http(json.dumps(content).replace("SEQ", number).encode(), **kwargs))

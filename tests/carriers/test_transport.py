@@ -15,8 +15,8 @@ from django.db import transaction
 
 from apps.carriers import transport
 from apps.carriers.base import CarrierUnavailable, OutcomeUnknown, Reply
-from apps.carriers.transport import LARGEST_REPLY, Limits, Transport
-from tests.carriers.conftest import RawCarrier, http
+from apps.carriers.transport import LARGEST_REPLY, Limits, Transport, blocking
+from tests.carriers.conftest import Blocking, RawCarrier, http
 
 TOTAL = 0.5
 
@@ -28,7 +28,9 @@ MakeTransport = Callable[..., Transport]
 @pytest.fixture
 def post(make_transport: MakeTransport) -> Post:
     def send(url: str, *, total_seconds: float = TOTAL) -> Reply:
-        return make_transport(total_seconds=total_seconds).post(url, content=b"{}", headers={"X-Test": "1"})
+        return Blocking(make_transport(total_seconds=total_seconds)).post(
+            url, content=b"{}", headers={"X-Test": "1"}
+        )
 
     return send
 
@@ -77,7 +79,7 @@ def test_no_free_connection_of_our_own_sends_nothing(
         sock.sendall(http(b"{}"))
 
     raw_carrier.handler = answer_when_told
-    shared = make_transport(total_seconds=4.0, max_in_flight=1)
+    shared = Blocking(make_transport(total_seconds=4.0, max_in_flight=1))
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(shared.post, raw_carrier.url, content=b"{}", headers={})
         while not raw_carrier.requests:
@@ -213,7 +215,7 @@ def test_changed_limits_close_the_old_sockets_when_their_calls_are_over(raw_carr
     raw_carrier.handler = answer_when_told
     old = transport.shared(connection_id=-4, limits=Limits(total_seconds=4.0, max_in_flight=1))
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(old.post, raw_carrier.url, content=b"{}", headers={})
+        call = threads.submit(blocking, old.post, raw_carrier.url, content=b"{}", headers={})
         while not raw_carrier.requests:
             time.sleep(0.01)
 

@@ -33,7 +33,7 @@ from apps.carriers.base import (
     TerminateRequest,
 )
 from apps.carriers.transport import Transport
-from tests.carriers.conftest import RawCarrier, http
+from tests.carriers.conftest import Blocking, RawCarrier, http
 
 NOW = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
 REFERENCE = "job-0123456789"
@@ -57,7 +57,7 @@ ACTIVATION = ActivateRequest(
 
 
 @pytest.fixture
-def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> UnicomAdapter:
+def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -> Blocking:
     """Speaks to `raw_carrier`."""
     account = Account(
         base_url=raw_carrier.url,
@@ -66,14 +66,14 @@ def adapter(raw_carrier: RawCarrier, make_transport: Callable[..., Transport]) -
         callback_secret=CALLBACK_SECRET,
         notify_url="https://kaihu.example/carrier/callbacks/con_1",
     )
-    return UnicomAdapter(account=account, exchange=make_transport(total_seconds=0.6))
+    return Blocking(UnicomAdapter(account=account, exchange=make_transport(total_seconds=0.6)))
 
 
 @pytest.fixture
-def carrier_answers(raw_carrier: RawCarrier, adapter: UnicomAdapter) -> Callable[..., UnicomAdapter]:
+def carrier_answers(raw_carrier: RawCarrier, adapter: Blocking) -> Callable[..., Blocking]:
     """An adapter whose carrier gives that answer; a dict is sent as JSON, and "echo" puts in the serial it was sent."""
 
-    def answers(answer: Any, *, echo: bool = False, **kwargs: Any) -> UnicomAdapter:
+    def answers(answer: Any, *, echo: bool = False, **kwargs: Any) -> Blocking:
         def handler(sock: socket.socket, request: bytes) -> None:
             content = dict(answer, serial=json.loads(request)["serial"]) if echo else answer
             body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -85,7 +85,7 @@ def carrier_answers(raw_carrier: RawCarrier, adapter: UnicomAdapter) -> Callable
     return answers
 
 
-Answers = Callable[..., UnicomAdapter]
+Answers = Callable[..., Blocking]
 
 
 # --- what is sent ---
@@ -148,7 +148,7 @@ def test_a_kind_of_document_the_carrier_does_not_take_is_refused_unsent(
 
 @pytest.mark.parametrize("number", ["17090001234", "+85212345678", "+861709000123", "+8617090001２34", ""])
 def test_a_number_in_another_form_is_our_mistake_and_not_sent(
-    adapter: UnicomAdapter, raw_carrier: RawCarrier, number: str
+    adapter: Blocking, raw_carrier: RawCarrier, number: str
 ) -> None:
     with pytest.raises(CarrierMisconfigured):
         adapter.terminate(
@@ -181,7 +181,7 @@ def test_every_reason_for_closing_has_a_word(carrier_answers: Answers, raw_carri
         )
 
 
-def test_nobody_is_named_where_things_are_printed(adapter: UnicomAdapter) -> None:
+def test_nobody_is_named_where_things_are_printed(adapter: Blocking) -> None:
     printed = repr(ACTIVATION) + repr(adapter.account)
 
     for secret in ("测试·用户", "110105190001010001", "secret-of-this-account", CALLBACK_SECRET):

@@ -17,7 +17,6 @@ from apps.carriers.base import (
     Accepted,
     Account,
     ActivateRequest,
-    Adapter,
     InProgress,
     LineRequest,
     Outcome,
@@ -27,6 +26,7 @@ from apps.carriers.base import (
 )
 from apps.carriers.registry import ADAPTERS
 from apps.carriers.transport import Limits, Transport
+from tests.carriers.conftest import Blocking
 from tests.simulator import callback_secret_for, reset, running_simulator, secret_for, set_knobs
 
 APP_KEY = "contract-suite"
@@ -58,7 +58,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return chosen
 
 
-MakeAdapter = Callable[..., Adapter]
+MakeAdapter = Callable[..., Blocking]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def make_adapter(
         app_key: str = APP_KEY,
         secret: str | None = None,
         total_seconds: float = 5.0,
-    ) -> Adapter:
+    ) -> Blocking:
         account = Account(
             base_url=f"{base_url}/{dialect.name}",
             app_key=app_key,
@@ -79,13 +79,14 @@ def make_adapter(
             callback_secret=callback_secret_for(app_key),
             notify_url=inbox.url,
         )
-        return ADAPTERS[dialect.name](account=account, exchange=make_transport(total_seconds=total_seconds))
+        exchange = make_transport(total_seconds=total_seconds)
+        return Blocking(ADAPTERS[dialect.name](account=account, exchange=exchange))
 
     return make
 
 
 @pytest.fixture
-def adapter(make_adapter: MakeAdapter) -> Adapter:
+def adapter(make_adapter: MakeAdapter) -> Blocking:
     return make_adapter()
 
 
@@ -128,7 +129,7 @@ def closing(line: LineRequest, **changes: Any) -> TerminateRequest:
 
 
 def settled(
-    adapter: Adapter,
+    adapter: Blocking,
     request: LineRequest,
     answer: Accepted | Succeeded | None = None,
     *,

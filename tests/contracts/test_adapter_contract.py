@@ -13,7 +13,6 @@ import pytest
 from apps.carriers.adapters import mobile, telecom, unicom
 from apps.carriers.base import (
     Accepted,
-    Adapter,
     CallbackForged,
     CarrierMisconfigured,
     CarrierRejected,
@@ -26,6 +25,7 @@ from apps.carriers.base import (
     Succeeded,
 )
 from apps.core import clock
+from tests.carriers.conftest import Blocking
 from tests.contracts.conftest import Dialect, MakeAdapter, MakeRequest, closing, settled
 from tests.simulator import read_ledger, read_state, running_simulator, set_knobs, wait_for_result
 
@@ -37,7 +37,7 @@ DOCUMENT_TYPES = {
 
 
 def test_activation_is_taken_and_carried_out(
-    adapter: Adapter, dialect: Dialect, simulator: str, make_request: MakeRequest
+    adapter: Blocking, dialect: Dialect, simulator: str, make_request: MakeRequest
 ) -> None:
     request = make_request()
 
@@ -59,7 +59,7 @@ def test_activation_is_taken_and_carried_out(
     )
 
 
-def test_line_is_closed_again(adapter: Adapter, simulator: str, make_request: MakeRequest) -> None:
+def test_line_is_closed_again(adapter: Blocking, simulator: str, make_request: MakeRequest) -> None:
     opened = make_request()
     settled(adapter, opened, adapter.activate(opened))
     request = closing(opened)
@@ -70,7 +70,7 @@ def test_line_is_closed_again(adapter: Adapter, simulator: str, make_request: Ma
     assert read_state(simulator)["lines"] == {"CLOSED": 1}
 
 
-def test_a_closed_number_can_be_sold_again(adapter: Adapter, make_request: MakeRequest) -> None:
+def test_a_closed_number_can_be_sold_again(adapter: Blocking, make_request: MakeRequest) -> None:
     first = make_request()
     settled(adapter, first, adapter.activate(first))
     request = closing(first)
@@ -83,7 +83,7 @@ def test_a_closed_number_can_be_sold_again(adapter: Adapter, make_request: MakeR
 
 @pytest.mark.parametrize("document_type", sorted(unicom.DOCUMENT_TYPES))
 def test_every_kind_of_document_is_taken_or_refused_before_anything_is_sent(
-    adapter: Adapter, dialect: Dialect, simulator: str, make_request: MakeRequest, document_type: str
+    adapter: Blocking, dialect: Dialect, simulator: str, make_request: MakeRequest, document_type: str
 ) -> None:
     request = make_request(document_type=document_type)
 
@@ -99,7 +99,7 @@ def test_every_kind_of_document_is_taken_or_refused_before_anything_is_sent(
 
 
 def test_closing_a_line_that_is_not_there_is_rejected(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     with pytest.raises(CarrierRejected) as rejected:
         adapter.terminate(closing(make_request()))
@@ -113,7 +113,7 @@ def test_closing_a_line_that_is_not_there_is_rejected(
     [("9001", "U-FREE-19", "carrier_plan_invalid"), ("0000", "U-OLD-WITHDRAWN", "carrier_plan_invalid")],
 )
 def test_business_rejection_has_our_code_and_leaves_nothing(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, ending: str, plan_code: str, code: str
+    adapter: Blocking, simulator: str, make_request: MakeRequest, ending: str, plan_code: str, code: str
 ) -> None:
     request = make_request(ending=ending, plan_code=plan_code)
 
@@ -125,7 +125,7 @@ def test_business_rejection_has_our_code_and_leaves_nothing(
     assert adapter.query(QueryRequest(reference=request.reference)) == NotFound()
 
 
-def test_number_in_service_is_rejected(adapter: Adapter, simulator: str, make_request: MakeRequest) -> None:
+def test_number_in_service_is_rejected(adapter: Blocking, simulator: str, make_request: MakeRequest) -> None:
     first = make_request()
     adapter.activate(first)
     again = make_request(number=first.number)
@@ -138,7 +138,7 @@ def test_number_in_service_is_rejected(adapter: Adapter, simulator: str, make_re
 
 
 def test_refusal_after_acceptance_is_found(
-    adapter: Adapter, dialect: Dialect, simulator: str, make_request: MakeRequest
+    adapter: Blocking, dialect: Dialect, simulator: str, make_request: MakeRequest
 ) -> None:
     set_knobs(simulator, refuse_rate=1)
     request = make_request()
@@ -189,7 +189,9 @@ def test_carrier_that_never_answers_knows_nothing(
     assert read_ledger(simulator) == []
 
 
-def test_repeated_reference_is_one_order(adapter: Adapter, simulator: str, make_request: MakeRequest) -> None:
+def test_repeated_reference_is_one_order(
+    adapter: Blocking, simulator: str, make_request: MakeRequest
+) -> None:
     request = make_request()
 
     first = adapter.activate(request)
@@ -202,7 +204,7 @@ def test_repeated_reference_is_one_order(adapter: Adapter, simulator: str, make_
 
 
 def test_fifty_at_once_with_one_reference_are_one_order(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     request = make_request()
     barrier = threading.Barrier(50)
@@ -219,7 +221,7 @@ def test_fifty_at_once_with_one_reference_are_one_order(
 
 
 def test_carrier_without_deduplication_is_seen_in_the_ledger(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     set_knobs(simulator, dedupe=False)
     request = make_request()
@@ -232,7 +234,7 @@ def test_carrier_without_deduplication_is_seen_in_the_ledger(
 
 
 def test_reference_of_another_order_is_our_mistake(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     request = make_request()
     adapter.activate(request)
@@ -244,7 +246,7 @@ def test_reference_of_another_order_is_our_mistake(
 
 
 def test_too_many_calls_says_when_to_come_back(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     request = make_request(ending="9005")
 
@@ -256,7 +258,7 @@ def test_too_many_calls_says_when_to_come_back(
     assert isinstance(adapter.activate(request), Accepted | Succeeded)
 
 
-def test_busy_carrier_took_nothing(adapter: Adapter, simulator: str, make_request: MakeRequest) -> None:
+def test_busy_carrier_took_nothing(adapter: Blocking, simulator: str, make_request: MakeRequest) -> None:
     set_knobs(simulator, error_rate_before=1)
 
     with pytest.raises(CarrierUnavailable) as unavailable:
@@ -291,7 +293,7 @@ def test_wrong_secret_is_a_matter_for_staff(
 
 
 def test_query_lag_says_not_found_and_then_found(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     set_knobs(simulator, query_lag_ms=300)
     request = make_request()
@@ -323,7 +325,7 @@ def test_unfinished_order_is_in_progress(
 
 
 def test_order_of_another_reseller_does_not_exist(
-    adapter: Adapter, make_adapter: MakeAdapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, make_adapter: MakeAdapter, simulator: str, make_request: MakeRequest
 ) -> None:
     request = make_request()
     adapter.activate(request)
@@ -335,14 +337,14 @@ def test_order_of_another_reseller_does_not_exist(
         other.terminate(closing(request))
 
 
-def test_who_sends_no_callbacks_is_never_believed_one(adapter: Adapter, dialect: Dialect) -> None:
+def test_who_sends_no_callbacks_is_never_believed_one(adapter: Blocking, dialect: Dialect) -> None:
     for body in (b"", b"{}", b"<response/>"):
         with pytest.raises(CallbackForged):
             adapter.parse_callback({}, body, clock.now())
 
 
 def test_a_magic_number_is_refused_at_once(
-    adapter: Adapter, simulator: str, make_request: MakeRequest
+    adapter: Blocking, simulator: str, make_request: MakeRequest
 ) -> None:
     with pytest.raises(CarrierRejected) as rejected:
         adapter.activate(make_request(number_ending="999001"))
@@ -352,7 +354,7 @@ def test_a_magic_number_is_refused_at_once(
 
 
 def test_a_magic_number_is_refused_later(
-    adapter: Adapter, dialect: Dialect, make_request: MakeRequest
+    adapter: Blocking, dialect: Dialect, make_request: MakeRequest
 ) -> None:
     request = make_request(number_ending="999008")
     if dialect.answers_when_done:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from apps.carriers.base import Adapter, CallbackForged, CallbackMessage, QueryRequest, Rejected, Succeeded
+from apps.carriers.base import CallbackForged, CallbackMessage, QueryRequest, Rejected, Succeeded
 from apps.core import clock
+from tests.carriers.conftest import Blocking
 from tests.contracts.conftest import (
     DIALECTS,
     CallbackInbox,
@@ -22,12 +23,12 @@ pytestmark = pytest.mark.parametrize(
 )
 
 
-def _read(adapter: Adapter, callback: Received) -> CallbackMessage:
+def _read(adapter: Blocking, callback: Received) -> CallbackMessage:
     return adapter.parse_callback(callback.headers, callback.body, clock.now())
 
 
 def test_the_end_of_every_order_is_told(
-    adapter: Adapter, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     opened = make_request()
     before = clock.now()
@@ -52,7 +53,7 @@ def test_the_end_of_every_order_is_told(
 
 
 def test_a_refusal_is_told(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     set_knobs(simulator, refuse_rate=1)
     request = make_request()
@@ -79,7 +80,7 @@ def test_a_lost_answer_is_not_told_either(
 
 @pytest.mark.parametrize("kind", ["forged", "stale"])
 def test_what_comes_ahead_of_the_truth_is_not_believed(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, inbox: CallbackInbox, kind: str
+    adapter: Blocking, simulator: str, make_request: MakeRequest, inbox: CallbackInbox, kind: str
 ) -> None:
     set_knobs(simulator, callbacks=kind)
     accepted = adapter.activate(make_request())
@@ -92,7 +93,7 @@ def test_what_comes_ahead_of_the_truth_is_not_believed(
 
 
 def test_a_signed_callback_may_name_somebody_elses_order(
-    adapter: Adapter,
+    adapter: Blocking,
     make_adapter: MakeAdapter,
     simulator: str,
     make_request: MakeRequest,
@@ -114,7 +115,7 @@ def test_a_signed_callback_may_name_somebody_elses_order(
 
 
 def test_an_early_callback_comes_before_the_answer(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     set_knobs(simulator, callbacks="early")
 
@@ -125,7 +126,7 @@ def test_an_early_callback_comes_before_the_answer(
 
 
 def test_shuffled_callbacks_come_out_of_order(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     set_knobs(simulator, callbacks="shuffled", late_by_ms=400, seed=11)
     requests = [make_request(reference=f"shuffled-{n:04d}") for n in range(12)]
@@ -140,7 +141,7 @@ def test_shuffled_callbacks_come_out_of_order(
 
 
 def test_mixed_callbacks_are_of_every_kind(
-    adapter: Adapter, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, simulator: str, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     set_knobs(simulator, callbacks="mixed", late_by_ms=50, callback_delay_ms=0)
     for _ in range(60):
@@ -153,7 +154,7 @@ def test_mixed_callbacks_are_of_every_kind(
 
 
 def test_duplicate_callbacks_carry_one_event_id(
-    adapter: Adapter, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     adapter.activate(make_request(ending="9004"))
 
@@ -167,7 +168,7 @@ def test_duplicate_callbacks_carry_one_event_id(
 
 
 def test_unconfirmed_callback_comes_again(
-    adapter: Adapter, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     inbox.answer = lambda _: 500 if len(inbox.received) == 1 else 200
     adapter.activate(make_request())
@@ -181,7 +182,7 @@ def test_unconfirmed_callback_comes_again(
 
 
 def test_forged_callback_is_refused_and_the_true_one_believed(
-    adapter: Adapter, make_request: MakeRequest, inbox: CallbackInbox
+    adapter: Blocking, make_request: MakeRequest, inbox: CallbackInbox
 ) -> None:
     request = make_request(ending="9007")
     accepted = adapter.activate(request)
@@ -196,7 +197,7 @@ def test_forged_callback_is_refused_and_the_true_one_believed(
 
 
 def test_late_callback_comes_after_the_order_is_done(
-    adapter: Adapter, make_request: MakeRequest, simulator: str, inbox: CallbackInbox
+    adapter: Blocking, make_request: MakeRequest, simulator: str, inbox: CallbackInbox
 ) -> None:
     request = make_request(ending="9006")
     adapter.activate(request)

@@ -8,13 +8,13 @@ import pytest
 
 from apps.carriers.base import (
     ActivateRequest,
-    Adapter,
     CarrierLine,
     CarrierMisconfigured,
     LinesRequest,
     LineState,
     SuspendRequest,
 )
+from tests.carriers.conftest import Blocking
 from tests.contracts.conftest import APP_KEY, Dialect, MakeAdapter, MakeRequest, closing, settled
 from tests.simulator import http, running_simulator, start_simulator, stop_simulator
 
@@ -36,7 +36,7 @@ def unknown_lines(dialect: Dialect, count: int, *, app_key: str = APP_KEY) -> di
     }
 
 
-def every_line(adapter: Adapter, *, limit: int = 1000) -> tuple[list[CarrierLine], int]:
+def every_line(adapter: Blocking, *, limit: int = 1000) -> tuple[list[CarrierLine], int]:
     """All of them, and in how many pages they came."""
     lines: list[CarrierLine] = []
     pages, cursor = 0, ""
@@ -50,7 +50,7 @@ def every_line(adapter: Adapter, *, limit: int = 1000) -> tuple[list[CarrierLine
 
 
 @pytest.fixture
-def lines(adapter: Adapter, make_request: MakeRequest) -> list[ActivateRequest]:
+def lines(adapter: Blocking, make_request: MakeRequest) -> list[ActivateRequest]:
     """Seven lines in service, by number."""
     made = [make_request() for _ in range(7)]
     for request in made:
@@ -58,7 +58,7 @@ def lines(adapter: Adapter, make_request: MakeRequest) -> list[ActivateRequest]:
     return sorted(made, key=lambda request: request.number)
 
 
-def test_nobody_has_no_lines(adapter: Adapter) -> None:
+def test_nobody_has_no_lines(adapter: Blocking) -> None:
     page = adapter.list_lines(LinesRequest())
 
     assert (page.lines, page.next) == ((), None)
@@ -66,7 +66,7 @@ def test_nobody_has_no_lines(adapter: Adapter) -> None:
 
 @pytest.mark.parametrize(("limit", "pages"), [(1, 7), (3, 3), (6, 2), (7, 1), (1000, 1)])
 def test_pages_hold_every_line_once(
-    adapter: Adapter, lines: list[ActivateRequest], limit: int, pages: int
+    adapter: Blocking, lines: list[ActivateRequest], limit: int, pages: int
 ) -> None:
     found, count = every_line(adapter, limit=limit)
 
@@ -75,7 +75,7 @@ def test_pages_hold_every_line_once(
 
 
 def test_only_ones_own_lines_are_seen(
-    make_adapter: MakeAdapter, adapter: Adapter, lines: list[ActivateRequest], make_request: MakeRequest
+    make_adapter: MakeAdapter, adapter: Blocking, lines: list[ActivateRequest], make_request: MakeRequest
 ) -> None:
     other = make_adapter(app_key="another-reseller")
     theirs = make_request()
@@ -85,7 +85,7 @@ def test_only_ones_own_lines_are_seen(
     assert len(every_line(adapter, limit=2)[0]) == 7
 
 
-def test_a_full_page_fits_through_the_transport(adapter: Adapter, simulator: str, dialect: Dialect) -> None:
+def test_a_full_page_fits_through_the_transport(adapter: Blocking, simulator: str, dialect: Dialect) -> None:
     drift(simulator, dialect, **unknown_lines(dialect, 2500))
 
     found, pages = every_line(adapter)
@@ -94,12 +94,12 @@ def test_a_full_page_fits_through_the_transport(adapter: Adapter, simulator: str
 
 
 @pytest.mark.parametrize("limit", [0, 1001])
-def test_a_page_size_the_carrier_does_not_have(adapter: Adapter, limit: int) -> None:
+def test_a_page_size_the_carrier_does_not_have(adapter: Blocking, limit: int) -> None:
     with pytest.raises(CarrierMisconfigured):
         adapter.list_lines(LinesRequest(limit=limit))
 
 
-def test_a_cursor_that_the_carrier_never_gave(adapter: Adapter) -> None:
+def test_a_cursor_that_the_carrier_never_gave(adapter: Blocking) -> None:
     with pytest.raises(CarrierMisconfigured):
         adapter.list_lines(LinesRequest(cursor="nonsense"))
 
@@ -116,7 +116,7 @@ def test_a_cursor_that_the_carrier_never_gave(adapter: Adapter) -> None:
     ],
 )
 def test_lines_that_somebody_changed_behind_our_back(
-    adapter: Adapter,
+    adapter: Blocking,
     simulator: str,
     dialect: Dialect,
     lines: list[ActivateRequest],
@@ -143,7 +143,7 @@ def test_lines_that_somebody_changed_behind_our_back(
 
 
 def test_lines_that_were_closed_or_suspended_and_run_again(
-    adapter: Adapter, simulator: str, dialect: Dialect, lines: list[ActivateRequest]
+    adapter: Blocking, simulator: str, dialect: Dialect, lines: list[ActivateRequest]
 ) -> None:
     closed = closing(lines[0])
     settled(adapter, closed, adapter.terminate(closed))
@@ -159,7 +159,7 @@ def test_lines_that_were_closed_or_suspended_and_run_again(
 
 
 def test_named_lines_are_changed_and_none_twice(
-    adapter: Adapter, simulator: str, dialect: Dialect, lines: list[ActivateRequest]
+    adapter: Blocking, simulator: str, dialect: Dialect, lines: list[ActivateRequest]
 ) -> None:
     numbers = [lines[5].number.removeprefix("+86"), lines[3].number.removeprefix("+86")]
 
@@ -170,7 +170,7 @@ def test_named_lines_are_changed_and_none_twice(
 
 
 def test_a_repair_is_an_order_like_any_other(
-    adapter: Adapter, simulator: str, dialect: Dialect, make_request: MakeRequest
+    adapter: Blocking, simulator: str, dialect: Dialect, make_request: MakeRequest
 ) -> None:
     drift(simulator, dialect, **unknown_lines(dialect, 1))
     [line] = every_line(adapter)[0]

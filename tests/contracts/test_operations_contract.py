@@ -11,7 +11,6 @@ import pytest
 from apps.carriers.base import (
     Accepted,
     ActivateRequest,
-    Adapter,
     CarrierLine,
     CarrierMisconfigured,
     CarrierRejected,
@@ -29,6 +28,7 @@ from apps.carriers.base import (
     TerminateRequest,
     TransferRequest,
 )
+from tests.carriers.conftest import Blocking
 from tests.contracts.conftest import Dialect, MakeAdapter, MakeRequest, closing, settled
 from tests.simulator import read_ledger, read_state, set_knobs
 
@@ -63,7 +63,7 @@ every_operation = pytest.mark.parametrize("operation", sorted(EVERY))
 changing = pytest.mark.parametrize("operation", sorted(OPERATIONS))
 
 
-def send(adapter: Adapter, request: LineRequest) -> Accepted | Succeeded:
+def send(adapter: Blocking, request: LineRequest) -> Accepted | Succeeded:
     match request:
         case SuspendRequest():
             return adapter.suspend(request)
@@ -82,13 +82,13 @@ def send(adapter: Adapter, request: LineRequest) -> Accepted | Succeeded:
     raise AssertionError(request)
 
 
-def carry_out(adapter: Adapter, request: LineRequest) -> None:
+def carry_out(adapter: Blocking, request: LineRequest) -> None:
     answer = send(adapter, request)
     assert settled(adapter, request, answer) == Succeeded(answer.carrier_reference)
 
 
 @pytest.fixture
-def line(adapter: Adapter, make_request: MakeRequest) -> ActivateRequest:
+def line(adapter: Blocking, make_request: MakeRequest) -> ActivateRequest:
     """A line in service."""
     request = make_request()
     settled(adapter, request, adapter.activate(request))
@@ -102,7 +102,7 @@ def spare(make_request: MakeRequest) -> ActivateRequest:
 
 
 def test_a_whole_life(
-    adapter: Adapter, line: ActivateRequest, spare: ActivateRequest, simulator: str
+    adapter: Blocking, line: ActivateRequest, spare: ActivateRequest, simulator: str
 ) -> None:
     def at_the_carrier() -> CarrierLine:
         [only] = adapter.list_lines(LinesRequest()).lines
@@ -154,7 +154,7 @@ def _fields(request: ActivateRequest) -> dict[str, Any]:
 
 @every_operation
 def test_a_line_that_is_not_there_is_not_found(
-    adapter: Adapter, make_request: MakeRequest, spare: ActivateRequest, simulator: str, operation: str
+    adapter: Blocking, make_request: MakeRequest, spare: ActivateRequest, simulator: str, operation: str
 ) -> None:
     with pytest.raises(CarrierRejected) as rejected:
         send(adapter, EVERY[operation](make_request(), spare))
@@ -165,7 +165,7 @@ def test_a_line_that_is_not_there_is_not_found(
 
 @every_operation
 def test_a_line_with_another_card_or_of_another_reseller_is_not_found(
-    adapter: Adapter,
+    adapter: Blocking,
     make_adapter: MakeAdapter,
     line: ActivateRequest,
     spare: ActivateRequest,
@@ -180,7 +180,7 @@ def test_a_line_with_another_card_or_of_another_reseller_is_not_found(
 
 @every_operation
 def test_a_closed_line_is_closed(
-    adapter: Adapter, line: ActivateRequest, spare: ActivateRequest, operation: str
+    adapter: Blocking, line: ActivateRequest, spare: ActivateRequest, operation: str
 ) -> None:
     carry_out(adapter, closing(line))
 
@@ -193,7 +193,7 @@ def test_a_closed_line_is_closed(
 @every_operation
 def test_one_order_at_a_time_on_a_line(
     make_adapter: MakeAdapter,
-    adapter: Adapter,
+    adapter: Blocking,
     dialect: Dialect,
     line: ActivateRequest,
     spare: ActivateRequest,
@@ -224,7 +224,7 @@ def test_one_order_at_a_time_on_a_line(
     ids=["resume", "one_way", "two_way"],
 )
 def test_what_is_so_already_is_said_to_be(
-    adapter: Adapter, line: ActivateRequest, before: list[str], again: Callable[[LineRequest], LineRequest]
+    adapter: Blocking, line: ActivateRequest, before: list[str], again: Callable[[LineRequest], LineRequest]
 ) -> None:
     for kind in before:
         carry_out(adapter, _on(line, SuspendRequest, kind=kind))
@@ -235,7 +235,7 @@ def test_what_is_so_already_is_said_to_be(
     assert rejected.value.code == "carrier_line_already_so"
 
 
-def test_a_suspension_can_be_eased(adapter: Adapter, line: ActivateRequest) -> None:
+def test_a_suspension_can_be_eased(adapter: Blocking, line: ActivateRequest) -> None:
     carry_out(adapter, _on(line, SuspendRequest, kind="two_way"))
     carry_out(adapter, _on(line, SuspendRequest, kind="one_way"))
 
@@ -267,7 +267,7 @@ def test_a_suspension_can_be_eased(adapter: Adapter, line: ActivateRequest) -> N
     ids=["sim in use", "magic sim", "number in use", "number of another carrier", "magic number", "plan"],
 )
 def test_what_the_carrier_cannot_give_is_refused(
-    adapter: Adapter,
+    adapter: Blocking,
     line: ActivateRequest,
     make_request: MakeRequest,
     order: Callable[[LineRequest, LineRequest], LineRequest],
@@ -284,7 +284,11 @@ def test_what_the_carrier_cannot_give_is_refused(
 
 @pytest.mark.parametrize("operation", ["change_sim", "change_number"])
 def test_what_a_line_gave_up_is_free_again(
-    adapter: Adapter, line: ActivateRequest, spare: ActivateRequest, make_request: MakeRequest, operation: str
+    adapter: Blocking,
+    line: ActivateRequest,
+    spare: ActivateRequest,
+    make_request: MakeRequest,
+    operation: str,
 ) -> None:
     carry_out(adapter, OPERATIONS[operation](line, spare))
     fresh = make_request()
@@ -296,7 +300,7 @@ def test_what_a_line_gave_up_is_free_again(
 
 
 def test_the_new_holders_document_has_to_have_a_code(
-    adapter: Adapter, line: ActivateRequest, simulator: str
+    adapter: Blocking, line: ActivateRequest, simulator: str
 ) -> None:
     with pytest.raises(CarrierRejected) as rejected:
         send(adapter, _transfer(line, document_type="library_card"))
@@ -315,7 +319,7 @@ def test_the_new_holders_document_has_to_have_a_code(
     ids=["kind", "reason", "number"],
 )
 def test_what_has_no_word_in_the_dialect_is_our_mistake_and_not_sent(
-    adapter: Adapter,
+    adapter: Blocking,
     line: ActivateRequest,
     simulator: str,
     request_: Callable[[LineRequest], LineRequest],
@@ -330,7 +334,7 @@ def test_what_has_no_word_in_the_dialect_is_our_mistake_and_not_sent(
 
 @changing
 def test_the_same_reference_again_changes_nothing(
-    adapter: Adapter, line: ActivateRequest, spare: ActivateRequest, simulator: str, operation: str
+    adapter: Blocking, line: ActivateRequest, spare: ActivateRequest, simulator: str, operation: str
 ) -> None:
     request = OPERATIONS[operation](line, spare)
     first = send(adapter, request)
@@ -363,7 +367,7 @@ def test_a_lost_answer_is_found_by_asking(
 
 @pytest.mark.parametrize("operation", ["change_sim", "change_number", "change_plan", "transfer"])
 def test_a_refusal_after_acceptance_leaves_the_line_as_it_was(
-    adapter: Adapter,
+    adapter: Blocking,
     dialect: Dialect,
     line: ActivateRequest,
     spare: ActivateRequest,
@@ -386,7 +390,7 @@ def test_a_refusal_after_acceptance_leaves_the_line_as_it_was(
     carry_out(adapter, EVERY[operation](line, spare))
 
 
-def test_a_reference_names_one_order(adapter: Adapter, line: ActivateRequest, simulator: str) -> None:
+def test_a_reference_names_one_order(adapter: Blocking, line: ActivateRequest, simulator: str) -> None:
     request = _on(line, ChangePlanRequest, plan_code="U-MORE-59")
     carry_out(adapter, request)
     other = ChangePlanRequest(

@@ -22,6 +22,7 @@ from apps.carriers.adapters.unicom import UnicomAdapter
 from apps.carriers.base import Account, ActivateRequest, CarrierError, OutcomeUnknown, QueryRequest, Succeeded
 from apps.carriers.transport import Transport
 from apps.core import clock
+from tests.carriers.conftest import Blocking
 from tests.contracts.conftest import CallbackInbox
 from tests.simulator import (
     REALNAME_TOKEN,
@@ -42,10 +43,10 @@ APP_KEY = "simulator-tests"
 
 
 @pytest.fixture
-def open_adapter(make_transport: Callable[..., Transport]) -> Callable[..., UnicomAdapter]:
+def open_adapter(make_transport: Callable[..., Transport]) -> Callable[..., Blocking]:
     def make(
         base_url: str, notify_url: str = "http://127.0.0.1:9/nobody", *, total_seconds: float = 20.0
-    ) -> UnicomAdapter:
+    ) -> Blocking:
         account = Account(
             base_url=f"{base_url}/unicom",
             app_key=APP_KEY,
@@ -53,12 +54,12 @@ def open_adapter(make_transport: Callable[..., Transport]) -> Callable[..., Unic
             callback_secret=callback_secret_for(APP_KEY),
             notify_url=notify_url,
         )
-        return UnicomAdapter(account=account, exchange=make_transport(total_seconds=total_seconds))
+        return Blocking(UnicomAdapter(account=account, exchange=make_transport(total_seconds=total_seconds)))
 
     return make
 
 
-OpenAdapter = Callable[..., UnicomAdapter]
+OpenAdapter = Callable[..., Blocking]
 
 
 def _activation(n: int, *, reference: str | None = None) -> ActivateRequest:

@@ -63,6 +63,10 @@ DEFAULT_POLICIES: dict[PolicyKey, Any] = {
     PolicyKey.HELD_ORDER_HOURS: 48,
     PolicyKey.JOB_MAX_ATTEMPTS: 8,
     PolicyKey.JOB_PATIENCE_HOURS: 24,
+    PolicyKey.SIM_CHANGE_CHECK_HOURS: 24,
+    PolicyKey.ORDERS_NEEDING_PAPERS: ["activate", "change_number", "transfer"],
+    PolicyKey.PAPERS_AT_FIRST_SEND: True,
+    PolicyKey.PAPER_WARNING_DAYS: [30, 14, 7, 1],
 }
 _numbers = itertools.count(1)
 

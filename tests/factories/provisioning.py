@@ -20,7 +20,7 @@ from apps.operators.calendar import china_date
 from apps.operators.models import HostCarrier, VirtualOperator, WholesaleAgreement
 from apps.provisioning import services
 from apps.provisioning.models import ActivationJob, ServiceOrder
-from apps.provisioning.services.jobs import Claim, Outcome, claim_due_jobs, record_outcome
+from apps.provisioning.services.jobs import Claim, Outcome
 from apps.sims import services as sims
 from apps.subscribers.models import Subscriber
 from apps.subscribers.realname.providers.base import AuthorityAnswer
@@ -64,10 +64,10 @@ class Seller:
         )
 
     def claim(self, limit: int = 100) -> list[Claim]:
-        return claim_due_jobs(carrier=self.connection, limit=limit)
+        return services.claim_due_jobs(connection_ids=[self.connection.pk], limit=limit)
 
     def record(self, claim: Claim, outcome: Outcome) -> bool:
-        return record_outcome(
+        return services.record_outcome(
             actor=SYSTEM, claim=claim, carrier=self.connection, outcome=outcome, now=self.now
         )
 

@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from apps.accounts.actors import actor_of_user
 from apps.accounts.states import Role
 from apps.carriers import services as carriers
-from apps.carriers.base import Accepted, NotFound
+from apps.carriers.base import Accepted, NotFound, Succeeded
 from apps.core import clock
 from apps.core.db import database_now
 from apps.core.errors import Forbidden
@@ -24,7 +24,7 @@ from apps.numbering.states import NumberStatus, WithheldBy
 from apps.operators.models import VirtualOperator
 from apps.provisioning import selectors, services, tasks
 from apps.provisioning.models import ActivationJob, CarrierCallback
-from apps.provisioning.services import jobs, outcomes
+from apps.provisioning.services import outcomes
 from apps.provisioning.services.jobs import Misconfigured, Unavailable
 from apps.subscribers import services as subscribers
 from apps.subscribers.models import Subscriber, Verification
@@ -49,13 +49,13 @@ class Carrier:
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
-    def activate(self, request: Any) -> Accepted:
+    async def activate(self, request: Any) -> Accepted:
         self.sent.append(request)
         return Accepted("UC-1")
 
     terminate = activate
 
-    def query(self, request: Any) -> NotFound:
+    async def query(self, request: Any) -> NotFound:
         return NotFound()
 
 
@@ -66,8 +66,8 @@ def carrier(monkeypatch: pytest.MonkeyPatch) -> Carrier:
     return carrier
 
 
-def drain(seller: Seller, **options: Any) -> bool:
-    return services.drain(actor=SYSTEM, connection_id=seller.connection.pk, clock=clock.now, **options)
+def drain(seller: Seller) -> None:
+    services.drain(actor=SYSTEM, connection_id=seller.connection.pk, clock=clock.now)
 
 
 def checked(person: Subscriber, now: datetime, **answers: Any) -> None:
@@ -84,15 +84,6 @@ def test_a_holder_who_cannot_be_read_stops_nobody_else(seller: Seller, carrier: 
     assert (good.jobs.get().status, len(carrier.sent)) == ("ACCEPTED", 1)
     job = bad.jobs.get()
     assert (job.is_dead_letter, job.error_code, job.told_at) == (True, "identity_unreadable", None)
-
-
-def test_a_drain_gives_its_worker_back_and_the_rest_is_nudged_again(seller: Seller, carrier: Carrier) -> None:
-    for _ in range(6):
-        seller.order()
-    assert drain(seller, slots=1, seconds=0.0) is True
-    assert carrier.sent == []
-    assert drain(seller) is False
-    assert len(carrier.sent) == 6
 
 
 def test_jobs_that_somebody_is_asking_about_call_for_no_other_worker(seller: Seller) -> None:
@@ -263,7 +254,7 @@ def test_recording_and_sweeping_do_not_deadlock(seller: Seller, monkeypatch: pyt
         go.wait(5)
         return real(job_id, token)
 
-    monkeypatch.setattr(jobs, "lock_job", slow)
+    monkeypatch.setattr(outcomes, "lock_job", slow)
     faults: list[str] = []
 
     def run(work: Callable[[], object]) -> None:
@@ -274,7 +265,7 @@ def test_recording_and_sweeping_do_not_deadlock(seller: Seller, monkeypatch: pyt
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=run, args=(lambda: seller.record(claim, Accepted("UC-1")),))]
+    threads = [threading.Thread(target=run, args=(lambda: seller.record(claim, Succeeded("UC-1")),))]
     threads[0].start()
     assert inside.wait(5)
     threads.append(threading.Thread(target=run, args=(services.expire_leases,)))

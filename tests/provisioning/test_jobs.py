@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from apps.audit.models import AuditEvent
 from apps.carriers.base import Accepted, InProgress, NotFound, Rejected, Succeeded
 from apps.carriers.errors import CarrierNotConnected
 from apps.core.db import database_now
+from apps.core.errors import RuleViolation
 from apps.events.models import OutboxEvent
 from apps.lines.models import HolderSlot, Line
 from apps.numbering.models import PhoneNumber
@@ -17,10 +19,11 @@ from apps.numbering.states import NumberStatus
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.provisioning import services
-from apps.provisioning.errors import JobNotRetryable, LineHasOpenOrder, OrderNotCancellable
-from apps.provisioning.models import ActivationJob, JobAttempt, ServiceOrder
-from apps.provisioning.services import jobs
+from apps.provisioning.errors import JobNotResolvable, JobNotRetryable, LineHasOpenOrder, OrderNotCancellable
+from apps.provisioning.models import ActivationJob, Gate, JobAttempt, ServiceOrder
+from apps.provisioning.services import jobs, recording
 from apps.provisioning.services.jobs import Claim, Misconfigured, NotSent, Unavailable, Unknown
+from apps.provisioning.services.recording import Result
 from apps.provisioning.states import AttemptKind, JobStatus, OrderStatus
 from apps.sims.models import SimCard
 from tests.factories.operators import given_policy
@@ -229,6 +232,8 @@ def test_a_carrier_that_is_down_costs_patience_not_attempts(seller: Seller) -> N
         make_due(order.jobs.get())
         (claim,) = seller.claim()
         seller.record(claim, Unavailable("carrier_unavailable", "down"))
+        # As if the circuit had closed in between.
+        Gate.objects.update(failures=0, is_open=False)
     assert order.jobs.get().status == JobStatus.QUEUED
     grow_old(order.jobs.get())
     make_due(order.jobs.get())
@@ -414,6 +419,86 @@ def test_terminating_what_the_carrier_has_not(seller: Seller, code: str, status:
     assert order.jobs.get().is_dead_letter is (status == "ACTIVE")
 
 
+def unanswered(seller: Seller) -> ActivationJob:
+    """A dead letter at a carrier that knows no repetitions: sent, no answer, and asked: never heard of it."""
+    claim = claimed(seller)
+    seller.record(claim, Unknown("carrier_outcome_unknown", "timed out"))
+    settle(job_of(claim))
+    seller.record(asked(seller, job_of(claim)), NotFound())
+    return job_of(claim)
+
+
+def test_what_a_carrier_without_dedupe_never_heard_of_is_sent_again_once_staff_say_so(
+    operator: VirtualOperator, now: datetime
+) -> None:
+    seller = given_seller(operator=operator, now=now, dedupes_by_reference=False)
+    job = unanswered(seller)
+    assert job.is_dead_letter
+    services.retry_job(actor=SYSTEM, job=job.uid, reason="looked together", now=seller.now)
+    (again,) = seller.claim()
+    assert (again.kind, again.reference) == (AttemptKind.SEND, job.reference)
+    # No answer again: now the last call was no question, and the next retry asks first.
+    seller.record(again, Unknown("carrier_outcome_unknown", "timed out"))
+    grow_old(job)
+    seller.record(asked(seller, job), Unknown("carrier_outcome_unknown", "timed out"))
+    services.retry_job(actor=SYSTEM, job=job.uid, reason="once more", now=seller.now)
+    job.refresh_from_db()
+    assert job.status == JobStatus.IN_DOUBT
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_staff_resolve_a_dead_letter_as_the_carrier_says(
+    operator: VirtualOperator, now: datetime, is_done: bool
+) -> None:
+    seller = given_seller(operator=operator, now=now, dedupes_by_reference=False)
+    job = unanswered(seller)
+    with refused(RuleViolation):
+        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason=" ", now=seller.now)
+    services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason="Mr Li looked", now=seller.now)
+    job.refresh_from_db()
+    if is_done:
+        assert (job.status, job.order.status, job.line.status) == ("SUCCEEDED", "COMPLETED", "ACTIVE")
+    else:
+        assert (job.status, job.failure_kind) == ("FAILED", "BUSINESS")
+        assert (job.order.status, job.order.reason) == ("FAILED", "not_done_by_carrier")
+        assert not HolderSlot.objects.exists()
+    assert AuditEvent.objects.get(action="job.resolve").reason == "Mr Li looked"
+    with refused(JobNotResolvable):
+        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason="again", now=seller.now)
+
+
+def test_what_the_carrier_was_never_told_of_is_not_resolved(seller: Seller) -> None:
+    job = dead_letter(seller)
+    with refused(JobNotResolvable):
+        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=True, reason="sure", now=seller.now)
+
+
+def test_many_outcomes_are_written_together_each_behind_its_own_token(seller: Seller) -> None:
+    claims = [claimed(seller) for _ in range(4)]
+    outcomes = [
+        Accepted("UC-1"),
+        Unknown("carrier_outcome_unknown", "x"),
+        Unavailable("busy", "x"),
+        Accepted("UC-4"),
+    ]
+    # Somebody else has taken up the last one since.
+    expire_lease(job_of(claims[3]))
+    assert services.expire_leases() == 1
+    results = [
+        Result(claim, seller.connection, outcome) for claim, outcome in zip(claims, outcomes, strict=True)
+    ]
+    assert recording.record_steps(results=results, places=[None] * 4, now=seller.now) == 3
+    assert [job_of(claim).status for claim in claims] == ["ACCEPTED", "IN_DOUBT", "QUEUED", "IN_DOUBT"]
+    assert [job_of(claim).error_code for claim in claims] == [
+        "",
+        "carrier_outcome_unknown",
+        "busy",
+        "worker_lost",
+    ]
+    logged = [JobAttempt.objects.get(job_id=claim.job_id, token=claim.token).outcome for claim in claims]
+    assert logged == ["ACCEPTED", "UNKNOWN", "UNAVAILABLE", "FENCED"]
+
+
 def test_only_dead_letters_are_retried(seller: Seller) -> None:
     waiting = seller.order().jobs.get()
     with refused(JobNotRetryable):
@@ -483,5 +568,5 @@ def test_a_refused_termination_leaves_the_line_as_it_was(seller: Seller) -> None
 def test_backoff_grows_and_stays_under_the_cap() -> None:
 
     for attempts in itertools.chain(range(1, 12), [10_000]):
-        delays = [jobs._backoff(attempts) for _ in range(50)]
-        assert 0 <= min(delays) <= max(delays) <= min(jobs.BACKOFF_CAP, 2 ** min(attempts, 60))
+        delays = [recording._backoff(attempts) for _ in range(50)]
+        assert 0 <= min(delays) <= max(delays) <= min(recording.BACKOFF_CAP, 2 ** min(attempts, 60))

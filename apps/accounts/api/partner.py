@@ -28,6 +28,7 @@ from apps.core.api import formats, params
 from apps.core.api.problems import ApiError
 from apps.core.db import use_case
 from apps.core.errors import Busy
+from apps.core.faults import faultpoint
 
 MAX_KEY_LENGTH = 255
 
@@ -89,6 +90,7 @@ class PartnerView(APIView):
             )
         except _Refusal as refusal:
             return refusal.response
+        faultpoint("place.after_commit")
         return _render(answer, replayed=replayed)
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -21,6 +21,7 @@ from django.db.backends.utils import CursorWrapper
 
 from apps.audit.chain import DIGEST, GENESIS, link
 from apps.core.db import use_case
+from apps.core.faults import faultpoint
 
 # Behind a long table whose statistics lag, the planner would sort all that is due for the first few of it.
 _LOCK = """
@@ -76,6 +77,7 @@ def seal(*, limit: int = 5_000) -> int:
         due = _due(cursor, limit) if locked else []
         if due:
             _append(cursor, due)
+            faultpoint("seal.before_commit")
     return len(due)
 
 

@@ -89,45 +89,47 @@ class MobileAdapter(base.Adapter):
 
     dialect = "mobile"
 
-    def activate(self, request: base.ActivateRequest) -> base.Accepted | base.Succeeded:
+    async def activate(self, request: base.ActivateRequest) -> base.Accepted | base.Succeeded:
         """`OpenSubscriber`; a known reference is answered with what became of it."""
         more = {"imsi": request.imsi, "product": request.plan_code, **_holder(request)}
-        return self._order("OpenSubscriber", request, more)
+        return await self._order("OpenSubscriber", request, more)
 
-    def suspend(self, request: base.SuspendRequest) -> base.Accepted | base.Succeeded:
+    async def suspend(self, request: base.SuspendRequest) -> base.Accepted | base.Succeeded:
         """`StopSubscriber`."""
-        return self._order("StopSubscriber", request, {"stopType": answers.word(STOP_KINDS, request.kind)})
+        return await self._order(
+            "StopSubscriber", request, {"stopType": answers.word(STOP_KINDS, request.kind)}
+        )
 
-    def resume(self, request: base.ResumeRequest) -> base.Accepted | base.Succeeded:
+    async def resume(self, request: base.ResumeRequest) -> base.Accepted | base.Succeeded:
         """`RestartSubscriber`."""
-        return self._order("RestartSubscriber", request, {})
+        return await self._order("RestartSubscriber", request, {})
 
-    def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted | base.Succeeded:
+    async def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted | base.Succeeded:
         """`ReplaceCard`."""
         more = {"newIccid": request.new_iccid, "newImsi": request.new_imsi}
-        return self._order("ReplaceCard", request, more)
+        return await self._order("ReplaceCard", request, more)
 
-    def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted | base.Succeeded:
+    async def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted | base.Succeeded:
         """`ReplaceNumber`."""
-        return self._order("ReplaceNumber", request, {"newMsisdn": _msisdn(request.new_number)})
+        return await self._order("ReplaceNumber", request, {"newMsisdn": _msisdn(request.new_number)})
 
-    def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted | base.Succeeded:
+    async def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted | base.Succeeded:
         """`ReplaceProduct`."""
-        return self._order("ReplaceProduct", request, {"product": request.plan_code})
+        return await self._order("ReplaceProduct", request, {"product": request.plan_code})
 
-    def transfer(self, request: base.TransferRequest) -> base.Accepted | base.Succeeded:
+    async def transfer(self, request: base.TransferRequest) -> base.Accepted | base.Succeeded:
         """`TransferSubscriber`."""
-        return self._order("TransferSubscriber", request, _holder(request))
+        return await self._order("TransferSubscriber", request, _holder(request))
 
-    def terminate(self, request: base.TerminateRequest) -> base.Accepted | base.Succeeded:
+    async def terminate(self, request: base.TerminateRequest) -> base.Accepted | base.Succeeded:
         """`CloseSubscriber`."""
-        return self._order(
+        return await self._order(
             "CloseSubscriber", request, {"reason": answers.word(CLOSE_REASONS, request.reason)}
         )
 
-    def query(self, request: base.QueryRequest) -> base.Outcome:
+    async def query(self, request: base.QueryRequest) -> base.Outcome:
         """`QueryOrder` under a sequence number of its own."""
-        data = _fields(self._ask("QueryOrder", {"orderSeq": request.reference}, request.request_id))
+        data = _fields(await self._ask("QueryOrder", {"orderSeq": request.reference}, request.request_id))
         if data.get("orderSeq") != request.reference:
             raise base.OutcomeUnknown("the answer speaks of another order")
         status = data.get("status")
@@ -145,10 +147,10 @@ class MobileAdapter(base.Adapter):
                 return answers.refusal(CODES, data.get("reason"), order_no=order_no)
         raise base.OutcomeUnknown("the answer names a status that is not documented")
 
-    def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
+    async def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
         """`ListSubscribers`; a row is one element with attributes."""
         asked = {"startAfter": request.cursor or None, "pageSize": str(request.limit)}
-        parts = _children(self._ask("ListSubscribers", asked, request.request_id))
+        parts = _children(await self._ask("ListSubscribers", asked, request.request_id))
         if "subscribers" not in parts:
             raise base.OutcomeUnknown("the answer has no lines")
         rows = []
@@ -167,11 +169,11 @@ class MobileAdapter(base.Adapter):
         """There is nothing to believe: this carrier answers in the call."""
         raise base.CallbackForged("this carrier sends no callbacks")
 
-    def _order(
+    async def _order(
         self, service: str, request: base.LineRequest, more: Mapping[str, str | None]
     ) -> base.Accepted | base.Succeeded:
         sent = {"msisdn": _msisdn(request.number), "iccid": request.iccid, **more}
-        data = _fields(self._call(service, request.reference, sent, request.request_id))
+        data = _fields(await self._call(service, request.reference, sent, request.request_id))
         if data.get("msisdn") != sent["msisdn"]:
             raise base.OutcomeUnknown("the answer speaks of another number")
         order_no = answers.order_no(data.get("orderId"))
@@ -183,13 +185,13 @@ class MobileAdapter(base.Adapter):
                 return base.Accepted(order_no)
         raise base.OutcomeUnknown("the answer names a status that is not documented")
 
-    def _ask(self, service: str, sent: Mapping[str, str | None], request_id: str) -> Node:
+    async def _ask(self, service: str, sent: Mapping[str, str | None], request_id: str) -> Node:
         try:
-            return self._call(service, f"Q{secrets.token_hex(12)}", sent, request_id)
+            return await self._call(service, f"Q{secrets.token_hex(12)}", sent, request_id)
         except base.CarrierRejected as error:
             raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
 
-    def _call(self, service: str, seq: str, sent: Mapping[str, str | None], request_id: str) -> Node:
+    async def _call(self, service: str, seq: str, sent: Mapping[str, str | None], request_id: str) -> Node:
         body = _write(
             {"partner": self.account.app_key, "seq": seq, "service": service},
             {name: value for name, value in sent.items() if value is not None},
@@ -203,7 +205,7 @@ class MobileAdapter(base.Adapter):
         }
         if request_id:
             headers["X-Request-ID"] = request_id
-        reply = self.exchange.post(f"{self.account.base_url}/service", content=body, headers=headers)
+        reply = await self.exchange.post(f"{self.account.base_url}/service", content=body, headers=headers)
         return read_reply(reply, seq=seq)
 
 

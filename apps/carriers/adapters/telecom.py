@@ -77,45 +77,47 @@ class TelecomAdapter(base.Adapter):
 
     dialect = "telecom"
 
-    def activate(self, request: base.ActivateRequest) -> base.Accepted:
+    async def activate(self, request: base.ActivateRequest) -> base.Accepted:
         """A work order INSTALL; a known reference is answered with its first work order."""
-        return self._order(
+        return await self._order(
             "INSTALL", request, {"imsi": request.imsi, "offer": request.plan_code, "owner": _owner(request)}
         )
 
-    def suspend(self, request: base.SuspendRequest) -> base.Accepted:
+    async def suspend(self, request: base.SuspendRequest) -> base.Accepted:
         """HALT, at one of two levels."""
         if request.kind not in HALT_LEVELS:
             raise base.CarrierMisconfigured("this kind of suspension has no word in the dialect")
-        return self._order("HALT", request, {"level": HALT_LEVELS[request.kind]})
+        return await self._order("HALT", request, {"level": HALT_LEVELS[request.kind]})
 
-    def resume(self, request: base.ResumeRequest) -> base.Accepted:
+    async def resume(self, request: base.ResumeRequest) -> base.Accepted:
         """RESTORE."""
-        return self._order("RESTORE", request, {})
+        return await self._order("RESTORE", request, {})
 
-    def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted:
+    async def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted:
         """SWAPCARD."""
-        return self._order("SWAPCARD", request, {"newCard": request.new_iccid, "newImsi": request.new_imsi})
+        return await self._order(
+            "SWAPCARD", request, {"newCard": request.new_iccid, "newImsi": request.new_imsi}
+        )
 
-    def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted:
+    async def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted:
         """SWAPPHONE."""
-        return self._order("SWAPPHONE", request, {"newPhone": national(request.new_number)})
+        return await self._order("SWAPPHONE", request, {"newPhone": national(request.new_number)})
 
-    def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted:
+    async def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted:
         """SWAPOFFER."""
-        return self._order("SWAPOFFER", request, {"offer": request.plan_code})
+        return await self._order("SWAPOFFER", request, {"offer": request.plan_code})
 
-    def transfer(self, request: base.TransferRequest) -> base.Accepted:
+    async def transfer(self, request: base.TransferRequest) -> base.Accepted:
         """REASSIGN."""
-        return self._order("REASSIGN", request, {"owner": _owner(request)})
+        return await self._order("REASSIGN", request, {"owner": _owner(request)})
 
-    def terminate(self, request: base.TerminateRequest) -> base.Accepted:
+    async def terminate(self, request: base.TerminateRequest) -> base.Accepted:
         """REMOVE."""
-        return self._order("REMOVE", request, {"cause": answers.word(CLOSE_REASONS, request.reason)})
+        return await self._order("REMOVE", request, {"cause": answers.word(CLOSE_REASONS, request.reason)})
 
-    def query(self, request: base.QueryRequest) -> base.Outcome:
+    async def query(self, request: base.QueryRequest) -> base.Outcome:
         """`order.status` under a request number of its own."""
-        result = self._ask("order.status", {"queryNo": request.reference}, request.request_id)
+        result = await self._ask("order.status", {"queryNo": request.reference}, request.request_id)
         if result.get("queryNo") != request.reference:
             raise base.OutcomeUnknown("the answer speaks of another order")
         stage = result.get("stage")
@@ -133,10 +135,10 @@ class TelecomAdapter(base.Adapter):
                 return answers.refusal(CODES, result.get("cause"), order_no=order_no)
         raise base.OutcomeUnknown("the answer names a stage that is not documented")
 
-    def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
+    async def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
         """`subscriber.list`; rows are arrays of phone, card, state, offer."""
         asked = {"pageToken": request.cursor, "pageSize": request.limit}
-        result = self._ask("subscriber.list", asked, request.request_id)
+        result = await self._ask("subscriber.list", asked, request.request_id)
         rows = result.get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
             raise base.OutcomeUnknown("the answer has no lines")
@@ -155,20 +157,22 @@ class TelecomAdapter(base.Adapter):
         """There is nothing to believe: this carrier is polled."""
         raise base.CallbackForged("this carrier sends no callbacks")
 
-    def _order(self, kind: str, request: base.LineRequest, more: Mapping[str, Any]) -> base.Accepted:
+    async def _order(self, kind: str, request: base.LineRequest, more: Mapping[str, Any]) -> base.Accepted:
         order = {"acceptType": kind, "phone": national(request.number), "card": request.iccid, **more}
-        result = self._call("order.submit", request.reference, order, request.request_id)
+        result = await self._call("order.submit", request.reference, order, request.request_id)
         if result.get("phone") != order["phone"] or result.get("acceptType") != kind:
             raise base.OutcomeUnknown("the answer speaks of another order")
         return base.Accepted(answers.order_no(result.get("workOrder")))
 
-    def _ask(self, method: str, asked: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    async def _ask(self, method: str, asked: Mapping[str, Any], request_id: str) -> dict[str, Any]:
         try:
-            return self._call(method, f"Q{secrets.token_hex(12)}", asked, request_id)
+            return await self._call(method, f"Q{secrets.token_hex(12)}", asked, request_id)
         except base.CarrierRejected as error:
             raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
 
-    def _call(self, method: str, number: str, sent: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    async def _call(
+        self, method: str, number: str, sent: Mapping[str, Any], request_id: str
+    ) -> dict[str, Any]:
         given = {name: value for name, value in sent.items() if value is not None}
         body = json.dumps({"requestNo": number, **given}, ensure_ascii=False, separators=(",", ":")).encode()
         # Read when it is sent and not when the job was claimed: the carrier compares it with its own clock.
@@ -185,7 +189,9 @@ class TelecomAdapter(base.Adapter):
         }
         if request_id:
             headers["X-Request-ID"] = request_id
-        reply = self.exchange.post(f"{self.account.base_url}/api/{method}", content=body, headers=headers)
+        reply = await self.exchange.post(
+            f"{self.account.base_url}/api/{method}", content=body, headers=headers
+        )
         return read_reply(reply, number=number)
 
 

@@ -84,44 +84,46 @@ class UnicomAdapter(base.Adapter):
 
     dialect = "unicom"
 
-    def activate(self, request: base.ActivateRequest) -> base.Accepted:
+    async def activate(self, request: base.ActivateRequest) -> base.Accepted:
         """Sends `line.open`; a known reference is answered with its first order."""
         more = {"imsi": request.imsi, "plan": request.plan_code, "customer": _customer(request)}
-        return self._order("line.open", request, more)
+        return await self._order("line.open", request, more)
 
-    def suspend(self, request: base.SuspendRequest) -> base.Accepted:
+    async def suspend(self, request: base.SuspendRequest) -> base.Accepted:
         """Sends `line.stop`."""
-        return self._order("line.stop", request, {"scope": answers.word(STOP_SCOPES, request.kind)})
+        return await self._order("line.stop", request, {"scope": answers.word(STOP_SCOPES, request.kind)})
 
-    def resume(self, request: base.ResumeRequest) -> base.Accepted:
+    async def resume(self, request: base.ResumeRequest) -> base.Accepted:
         """Sends `line.restore`."""
-        return self._order("line.restore", request, {})
+        return await self._order("line.restore", request, {})
 
-    def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted:
+    async def change_sim(self, request: base.ChangeSimRequest) -> base.Accepted:
         """Sends `line.card`."""
-        return self._order(
+        return await self._order(
             "line.card", request, {"new_iccid": request.new_iccid, "new_imsi": request.new_imsi}
         )
 
-    def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted:
+    async def change_number(self, request: base.ChangeNumberRequest) -> base.Accepted:
         """Sends `line.number`."""
-        return self._order("line.number", request, {"new_number": national(request.new_number)})
+        return await self._order("line.number", request, {"new_number": national(request.new_number)})
 
-    def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted:
+    async def change_plan(self, request: base.ChangePlanRequest) -> base.Accepted:
         """Sends `line.plan`."""
-        return self._order("line.plan", request, {"plan": request.plan_code})
+        return await self._order("line.plan", request, {"plan": request.plan_code})
 
-    def transfer(self, request: base.TransferRequest) -> base.Accepted:
+    async def transfer(self, request: base.TransferRequest) -> base.Accepted:
         """Sends `line.owner`."""
-        return self._order("line.owner", request, {"customer": _customer(request)})
+        return await self._order("line.owner", request, {"customer": _customer(request)})
 
-    def terminate(self, request: base.TerminateRequest) -> base.Accepted:
+    async def terminate(self, request: base.TerminateRequest) -> base.Accepted:
         """Sends `line.close`."""
-        return self._order("line.close", request, {"reason": answers.word(CLOSE_REASONS, request.reason)})
+        return await self._order(
+            "line.close", request, {"reason": answers.word(CLOSE_REASONS, request.reason)}
+        )
 
-    def query(self, request: base.QueryRequest) -> base.Outcome:
+    async def query(self, request: base.QueryRequest) -> base.Outcome:
         """Sends `order.query` under a serial of its own."""
-        data = self._ask("order.query", {"order_serial": request.reference}, request.request_id)
+        data = await self._ask("order.query", {"order_serial": request.reference}, request.request_id)
         if data.get("order_serial") != request.reference:
             raise base.OutcomeUnknown("the answer speaks of another order")
         state = data.get("state")
@@ -139,10 +141,10 @@ class UnicomAdapter(base.Adapter):
                 return answers.refusal(CODES, data.get("reason_code"), order_no=order_no)
         raise base.OutcomeUnknown("the answer names a state that is not documented")
 
-    def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
+    async def list_lines(self, request: base.LinesRequest) -> base.LinesPage:
         """Sends `line.list`; rows come as objects."""
         asked = {"after": request.cursor or None, "limit": request.limit}
-        data = self._ask("line.list", asked, request.request_id)
+        data = await self._ask("line.list", asked, request.request_id)
         lines = data.get("lines")
         if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
             raise base.OutcomeUnknown("the answer has no lines")
@@ -196,20 +198,20 @@ class UnicomAdapter(base.Adapter):
         except (ValueError, TypeError, KeyError, base.OutcomeUnknown):
             raise base.CallbackMalformed("signed, but not in the documented form") from None
 
-    def _order(self, api: str, request: base.LineRequest, more: dict[str, Any]) -> base.Accepted:
+    async def _order(self, api: str, request: base.LineRequest, more: dict[str, Any]) -> base.Accepted:
         data = {"number": national(request.number), "iccid": request.iccid, **more}
-        answer = self._call(api, request.reference, data, request.request_id)
+        answer = await self._call(api, request.reference, data, request.request_id)
         if answer.get("number") != data["number"]:
             raise base.OutcomeUnknown("the answer speaks of another number")
         return base.Accepted(answers.order_no(answer.get("order_no")))
 
-    def _ask(self, api: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
+    async def _ask(self, api: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
         try:
-            return self._call(api, f"q{secrets.token_hex(12)}", data, request_id)
+            return await self._call(api, f"q{secrets.token_hex(12)}", data, request_id)
         except base.CarrierRejected as error:
             raise base.OutcomeUnknown(f"{error.carrier_code} in answer to a question") from None
 
-    def _call(self, api: str, serial: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
+    async def _call(self, api: str, serial: str, data: dict[str, Any], request_id: str) -> dict[str, Any]:
         # Read when it is sent and not when the job was claimed: the carrier compares it with its own clock.
         timestamp = int(clock.now().timestamp())
         envelope = {
@@ -228,7 +230,7 @@ class UnicomAdapter(base.Adapter):
         }
         if request_id:
             headers["X-Request-ID"] = request_id
-        reply = self.exchange.post(f"{self.account.base_url}/gateway", content=body, headers=headers)
+        reply = await self.exchange.post(f"{self.account.base_url}/gateway", content=body, headers=headers)
         return read_reply(reply, serial=serial)
 
 

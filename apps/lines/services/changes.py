@@ -7,7 +7,7 @@ from datetime import datetime
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.errors import InvalidTransition
-from apps.lines.models import HolderSlot, Line, NumberAssignment, Plan, SimAssignment
+from apps.lines.models import Handover, HolderSlot, Line, NumberAssignment, Plan, SimAssignment
 from apps.lines.services.tracing import publish, record
 from apps.lines.services.users import give_to_user
 from apps.lines.states import LIVE_LINE
@@ -73,7 +73,8 @@ def change_plan(*, actor: Actor, line_id: int, plan_id: int, now: datetime) -> L
 def transfer_line(
     *, actor: Actor, line_id: int, subscriber_id: int, user: Subscriber | None = None, now: datetime
 ) -> Line:
-    """The line is the new holder's, in the places promised to it; the old holder's and its user's are free.
+    """The line is the new holder's, in the places promised to it; the old holder's and its user's are free, and on
+    record is who had the line until now.
 
     `user`: who is going to use it, when the new holder is an organization.
 
@@ -86,6 +87,7 @@ def transfer_line(
     # A detached line may come back to who had it.
     if line.subscriber_id != subscriber_id:
         subscribers.note_handed_on(subscriber_id=line.subscriber_id, now=now)
+        Handover.objects.create(line=line, former_id=line.subscriber_id, handed_at=now)
     line.pass_to(subscriber_id)
     subscribers.require_not_erased(subscriber_id=subscriber_id)
     give_to_user(line=line, user=user, now=now)

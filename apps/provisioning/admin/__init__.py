@@ -1,5 +1,5 @@
-"""Orders, jobs and callbacks in the admin, what staff order for a line, and disputes about whose it is."""
+"""Orders, jobs, callbacks, reconciliation in the admin, what staff order for a line, disputes about whose it is."""
 
-from apps.provisioning.admin import disputes, pages, reverification
+from apps.provisioning.admin import disputes, pages, reconciliation, reverification
 
-__all__ = ["disputes", "pages", "reverification"]
+__all__ = ["disputes", "pages", "reconciliation", "reverification"]

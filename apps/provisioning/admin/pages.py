@@ -13,6 +13,7 @@ from django.utils.html import format_html
 
 from apps.accounts.admin_base import Button, Create, TenantAdmin, add_buttons, add_panel
 from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, target_link, whole_id
+from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.lines.models import Line
 from apps.numbering.numbers import to_e164
@@ -31,6 +32,20 @@ def cancel(*, actor: Actor, row: ServiceOrder, reason: str, now: datetime) -> st
 def retry(*, actor: Actor, row: ActivationJob, reason: str, now: datetime) -> str:
     services.retry_job(actor=actor, job=row.uid, reason=reason, now=now)
     return "The job is on its way again, with the same reference."
+
+
+def done(*, actor: Actor, row: ActivationJob, reason: str, now: datetime) -> str:
+    services.resolve_job(actor=actor, job=row.uid, is_done=True, reason=reason, now=now)
+    return "The job counts as done, and its order is completed."
+
+
+def not_done(*, actor: Actor, row: ActivationJob, reason: str, now: datetime) -> str:
+    services.resolve_job(actor=actor, job=row.uid, is_done=False, reason=reason, now=now)
+    return "The job counts as not done: its order has failed, and what it took is free again."
+
+
+def is_resolvable(job: ActivationJob) -> bool:
+    return job.is_dead_letter and job.told_at is not None
 
 
 def jobs_of(*, actor: Actor, row: ServiceOrder) -> Iterator[tuple[object, ...]]:
@@ -103,6 +118,29 @@ add_panel(
 add_panel(
     ReviewCase,
     Panel("Orders of the subscriber", _COLUMNS, orders_of_case, "Nobody has ordered anything."),
+)
+
+
+def traffic_of(*, actor: Actor, row: CarrierConnection) -> Iterator[tuple[object, ...]]:
+    traffic = selectors.get_traffic(connection_id=row.pk)
+    yield (
+        badge("OPEN" if traffic.is_open else "CLOSED"),
+        moment(traffic.changed_at) if traffic.is_open else "-",
+        traffic.failures,
+        code(traffic.why),
+        traffic.in_flight,
+        traffic.waiting,
+    )
+
+
+add_panel(
+    CarrierConnection,
+    Panel(
+        "Circuit and calls",
+        ("Circuit", "Open since", "Failures in a row", "Last failure", "In flight", "Jobs due"),
+        traffic_of,
+        "No call has been made over it.",
+    ),
 )
 
 
@@ -285,6 +323,25 @@ class ActivationJobAdmin(OrderedLineAdmin):
             shown=lambda job: job.is_dead_letter,
             asks_reason=True,
             hint="This job waits for a person. If the host carrier may have got it, it is asked before a new call.",
+        ),
+        Button(
+            "done",
+            "Carrier says done",
+            right="jobs.retry",
+            call=done,
+            shown=is_resolvable,
+            asks_reason=True,
+            hint="Completes the order as if the host carrier had answered yes. Say who there has seen it.",
+        ),
+        Button(
+            "not-done",
+            "Carrier says not done",
+            right="jobs.retry",
+            call=not_done,
+            shown=is_resolvable,
+            asks_reason=True,
+            dangerous=True,
+            hint="Fails the order and gives back what it took. Say who at the host carrier has looked.",
         ),
     )
 

@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from apps.core import clock
 from apps.core.api.problems import plain_problem
 from apps.core.errors import NotFound
+from apps.core.faults import faultpoint
 from apps.provisioning import services
 
 
@@ -26,6 +27,7 @@ class CarrierCallbackView(View):
             return plain_problem(request, status=404, detail="There is no such connection.")
         except services.CallbackRefused as error:
             return plain_problem(request, status=401, code=error.code, detail=error.detail)
+        faultpoint("callback.after_commit")
         return HttpResponse('{"status":"stored"}', content_type="application/json")
 
     def http_method_not_allowed(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -123,6 +123,9 @@ class ServiceOrder(models.Model):
         db_index=False,
         related_name="+",
     )
+    # Of an order that asks the carrier to make a line what it is here already (reconciliation): the card that the
+    # carrier has in it. Nothing changes here when it ends. Empty for every other.
+    restores_iccid = models.CharField(max_length=20, blank=True, db_default="")
     external_id = models.CharField(max_length=64, blank=True)
     placed_by = models.CharField(max_length=64)
     placed_by_kind = models.CharField(max_length=8, blank=True)
@@ -175,6 +178,11 @@ class ServiceOrder(models.Model):
         return str(self.uid)
 
     @property
+    def is_restoring(self) -> bool:
+        """Whether the carrier is asked for what the line is here already."""
+        return self.restores_iccid != ""
+
+    @property
     def is_scheduled(self) -> bool:
         return self.status == OrderStatus.ACKNOWLEDGED and self.due_at is not None
 
@@ -201,7 +209,35 @@ class ServiceOrder(models.Model):
         self.save(update_fields=["status", *changes])
 
 
+# What verbs look at or write, and those who decide which.
+_MOVED = (
+    "operator",
+    "connection",
+    "status",
+    "token",
+    "attempts",
+    "queries",
+    "unknowns",
+    "next_attempt_at",
+    "refreshed_at",
+    "told_at",
+    "lease_until",
+    "finished_at",
+    "carrier_reference",
+    "failure_kind",
+    "error_code",
+    "error_detail",
+)
+
+
 class JobQuerySet(TenantQuerySet["ActivationJob"]):
+    def lock_together(self, job_ids: Collection[int]) -> list[ActivationJob]:
+        """Those jobs, locked; their verbs write nothing: whoever locks them does, all at once."""
+        jobs = list(self.select_for_update().filter(pk__in=job_ids).order_by("pk").only(*_MOVED))
+        for job in jobs:
+            job.is_written_together = True
+        return jobs
+
     def dead_letters(self) -> Self:
         """Jobs that wait for staff."""
         return self.filter(status=JobStatus.FAILED, failure_kind=FailureKind.SYSTEM)
@@ -252,6 +288,9 @@ class ActivationJob(models.Model):
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    # Whoever has locked many jobs moves each, and then writes them all in one statement.
+    is_written_together = False
+
     objects = JobQuerySet.as_manager()
 
     class Meta:
@@ -279,7 +318,11 @@ class ActivationJob(models.Model):
                 condition=Q(status__in=[status.value for status in DUE_JOB]),
                 name="job_due",
             ),
-            models.Index(fields=["lease_until"], condition=Q(status="SENDING"), name="job_leased"),
+            models.Index(
+                fields=["connection", "lease_until"],
+                condition=Q(lease_until__isnull=False),
+                name="job_leased_over",
+            ),
             models.Index(fields=["operator", "-uid"], name="job_operator"),
             models.Index(
                 fields=["operator", "finished_at"], condition=Q(failure_kind="SYSTEM"), name="job_dead_letter"
@@ -298,7 +341,7 @@ class ActivationJob(models.Model):
         """A call of ours may have reached the carrier; kept with the next transition."""
         self.told_at = at
         self.unknowns += int(unknown)
-        self.save(update_fields=["told_at", "unknowns"])
+        self._keep("told_at", "unknowns")
 
     def refresh(self, connection_id: int, at: datetime) -> None:
         """Another allowance of attempts and patience, over that connection."""
@@ -352,7 +395,7 @@ class ActivationJob(models.Model):
         """No news: same state, ask again at `at`."""
         self.error_code, self.error_detail, self.next_attempt_at = code, detail[:200], at
         self.lease_until = None
-        self.save(update_fields=["error_code", "error_detail", "next_attempt_at", "lease_until"])
+        self._keep("error_code", "error_detail", "next_attempt_at", "lease_until")
 
     def _move(self, target: JobStatus, **changes: object) -> None:
         JOB.check(self.status, target)
@@ -362,7 +405,11 @@ class ActivationJob(models.Model):
         self.lease_until = None
         for field, value in changes.items():
             setattr(self, field, value)
-        self.save(update_fields=["status", "token", "lease_until", *changes])
+        self._keep("status", "token", "lease_until", *changes)
+
+    def _keep(self, *fields: str) -> None:
+        if not self.is_written_together:
+            self.save(update_fields=fields)
 
 
 class JobAttempt(models.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from apps.carriers.base import CallbackForged, Rejected
 from apps.core import dispatch
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import database_now, serialize_on, use_case
+from apps.core.faults import faultpoint, sabotage
 from apps.numbering.numbers import to_e164
 from apps.provisioning.errors import CallbackRefused
 from apps.provisioning.models import ActivationJob, CarrierCallback
@@ -44,7 +46,7 @@ def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: b
                 operator_id=carrier.operator_id,
                 connection=carrier,
                 event_id=message.event_id,
-                digest=hashlib.sha256(body).digest(),
+                digest=_digest(body),
                 reference=message.reference,
                 carrier_reference=message.carrier_reference,
                 number=message.number,
@@ -59,6 +61,12 @@ def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: b
         ignore_conflicts=True,
     )
     dispatch.after_commit("provisioning.apply_callbacks")
+    faultpoint("callback.before_commit")
+
+
+def _digest(body: bytes) -> bytes:
+    salt = uuid.uuid4().bytes if sabotage("no_callback_dedupe") else b""
+    return hashlib.sha256(salt + body).digest()
 
 
 def apply_next_callback(*, now: datetime) -> bool:
@@ -71,6 +79,7 @@ def apply_next_callback(*, now: datetime) -> bool:
     for callback_id in waiting[:1]:
         try:
             _apply_one(callback_id, now)
+            faultpoint("apply.after_commit")
         except Exception:
             logger.exception("callback not applied", extra={"callback_key": callback_id})
             _try_later(callback_id)
@@ -86,6 +95,7 @@ def _apply_one(callback_id: int, now: datetime) -> None:
         return
     outcome = _apply(callback, now)
     CarrierCallback.objects.filter(pk=callback_id).update(outcome=outcome, applied_at=now)
+    faultpoint("apply.before_commit")
 
 
 @use_case

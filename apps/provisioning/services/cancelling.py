@@ -61,5 +61,16 @@ def cancel_order(
     return ended
 
 
+@operation
+def make_way(*, actor: Actor, line_id: int, reason: str, now: datetime) -> None:
+    """Cancels an order of the line that waits for a real-name check, for something that must not wait days for it."""
+    waiting = ServiceOrder.objects.filter(line_id=line_id, status=OrderStatus.HELD).first()
+    if waiting is None:
+        return
+    serialize_on(f"order:{waiting.pk}")
+    if ServiceOrder.objects.get(pk=waiting.pk).status == OrderStatus.HELD:
+        end_order(actor=actor, order_id=waiting.pk, status=OrderStatus.CANCELLED, reason=reason, now=now)
+
+
 def _is_unknown_to_carrier(job: ActivationJob) -> bool:
     return job.told_at is None and (job.status == JobStatus.QUEUED or job.is_dead_letter)

@@ -17,6 +17,7 @@ from apps.carriers.base import (
     TerminateRequest,
     TransferRequest,
 )
+from apps.core.faults import sabotage
 from apps.lines.selectors import Fittings
 from apps.numbering.numbers import to_e164
 from apps.provisioning.selectors import SendingFacts
@@ -35,6 +36,11 @@ def stands_on_check(claim: Claim) -> bool:
     return claim.kind is AttemptKind.SEND and claim.operation in _CHECKED
 
 
+def is_first_send(claim: Claim) -> bool:
+    """The carrier certainly knows nothing of it yet."""
+    return claim.kind is AttemptKind.SEND and claim.never_told
+
+
 def names_holder(claim: Claim) -> bool:
     return claim.kind is AttemptKind.SEND and claim.operation in _NAMED
 
@@ -45,10 +51,12 @@ def build(claim: Claim, fittings: Fittings, facts: SendingFacts, holder: HolderI
     if claim.kind is AttemptKind.QUERY:
         return QueryRequest(reference=claim.reference, request_id=claim.request_id, number=number)
     line = {
-        "reference": claim.reference,
+        "reference": f"{claim.reference}{claim.token}"
+        if sabotage("new_reference_per_attempt")
+        else claim.reference,
         "request_id": claim.request_id,
         "number": number,
-        "iccid": fittings.iccid,
+        "iccid": facts.restores_iccid or fittings.iccid,
     }
     match claim.operation, facts, holder:
         case OrderType.ACTIVATE, _, HolderIdentity():
@@ -82,25 +90,25 @@ def build(claim: Claim, fittings: Fittings, facts: SendingFacts, holder: HolderI
     raise TypeError(f"nothing to ask the carrier for {claim.operation}")
 
 
-def call(adapter: Adapter, request: Request | None) -> Accepted | Outcome:
+async def call(adapter: Adapter, request: Request | None) -> Accepted | Outcome:
     """Network. Raises what the adapter raises."""
     match request:
         case ActivateRequest():
-            return adapter.activate(request)
+            return await adapter.activate(request)
         case SuspendRequest():
-            return adapter.suspend(request)
+            return await adapter.suspend(request)
         case ResumeRequest():
-            return adapter.resume(request)
+            return await adapter.resume(request)
         case ChangeSimRequest():
-            return adapter.change_sim(request)
+            return await adapter.change_sim(request)
         case ChangeNumberRequest():
-            return adapter.change_number(request)
+            return await adapter.change_number(request)
         case ChangePlanRequest():
-            return adapter.change_plan(request)
+            return await adapter.change_plan(request)
         case TransferRequest():
-            return adapter.transfer(request)
+            return await adapter.transfer(request)
         case TerminateRequest():
-            return adapter.terminate(request)
+            return await adapter.terminate(request)
         case QueryRequest():
-            return adapter.query(request)
+            return await adapter.query(request)
     raise TypeError("no request")

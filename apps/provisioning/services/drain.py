@@ -1,69 +1,96 @@
-"""Carrying out due jobs: claim many, keep many calls in flight, record each as it comes back.
+"""Carrying out due jobs of one host carrier: claim many, keep hundreds of calls in flight, record what comes back.
 
-Carrier calls are waiting, not computing, so threads make them; the threads touch neither the database nor the clock's
-truth, everything they need is loaded before and everything they learn is recorded after.
+Carrier calls are waiting, not computing. This thread speaks to the database and nothing else, the event loop of the
+process to the carriers and nothing else (docs/adr/0007).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+
+from django.conf import settings
+from django.db import connection as database
 
 from apps.carriers import services as carriers
-from apps.carriers.base import (
-    Adapter,
-    CarrierMisconfigured,
-    CarrierRejected,
-    CarrierUnavailable,
-    OutcomeUnknown,
-    Rejected,
-)
+from apps.carriers.base import Adapter, Rejected
 from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import outside_transaction
+from apps.core.faults import faultpoint, sabotage
 from apps.lines import selectors as lines
 from apps.provisioning import selectors
+from apps.provisioning.services import calling
+from apps.provisioning.services.calling import Calls, Work
 from apps.provisioning.services.carrier_requests import (
-    Request,
     build,
-    call,
+    is_first_send,
     names_holder,
     stands_on_check,
 )
 from apps.provisioning.services.jobs import (
     Claim,
     Misconfigured,
-    NotSent,
     Outcome,
-    Unavailable,
-    Unknown,
     claim_due_jobs,
-    lease_seconds,
-    record_outcome,
+    expire_leases,
     strand_queued_jobs,
 )
+from apps.provisioning.services.order_types.papers import get_bite
+from apps.provisioning.services.recording import Result, note_results, record_end, record_steps
 from apps.subscribers import services as subscribers
 
 logger = logging.getLogger(__name__)
 
-# Calls that one drain keeps in flight; the connection's own cap holds across all drains.
-SLOTS = 32
-# Seconds that one drain goes on claiming, well inside the broker's visibility timeout.
-RUN_FOR = 20.0
+# Seconds: how long a drain with nothing to do looks for more (a rate, a probe, a back-off of a moment), how often it
+# looks while calls are out, and how long it goes by what it knows of the connections.
+LINGER = 1.5
+LOOK_EVERY = 0.1
+KNOWN_FOR = 1.0
+
+CLAIMED_AHEAD = 32
+# What ends orders takes ten times as long to write as everything else: after so many of them new work is looked for.
+ENDS_AT_ONCE = 8
+
+# Set when the worker is told to end: nothing more is claimed, what is out is waited for.
+stopping = threading.Event()
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A claim and what to tell the carrier; `request` is None, with the outcome instead, when nothing may be sent."""
+@dataclass(slots=True)
+class Roads:
+    """The connections to one host carrier, as they were a moment ago, and their adapters."""
 
-    claim: Claim
-    claimed_at: float
-    request: Request | None = field(repr=False)
-    outcome: Outcome | None = None
+    host_carrier_id: int
+    known_at: float = float("-inf")
+    connections: dict[int, CarrierConnection] = field(default_factory=dict)
+    adapters: dict[int, Adapter] = field(default_factory=dict)
+
+    def look(self) -> bool:
+        """Reads them again when it is time; whether it was."""
+        if time.monotonic() - self.known_at < KNOWN_FOR:
+            return False
+        found = selectors.list_connections_of_carrier(host_carrier_id=self.host_carrier_id)
+        self.connections = {connection.pk: connection for connection in found}
+        self.adapters = {}
+        self.known_at = time.monotonic()
+        return True
+
+    def adapter(self, connection_id: int) -> Adapter:
+        adapter = self.adapters.get(connection_id)
+        if adapter is None:
+            adapter = self.adapters[connection_id] = carriers.adapter_for(self.connections[connection_id])
+        return adapter
+
+    def hang_up(self) -> None:
+        """Leaves no socket open behind."""
+        carriers.hang_up(self.connections.values())
+        self.adapters = {}
 
 
 @outside_transaction
@@ -72,101 +99,150 @@ def drain(
     actor: Actor,
     connection_id: int,
     clock: Callable[[], datetime],
-    slots: int = SLOTS,
-    seconds: float = RUN_FOR,
-) -> bool:
-    """Works off the due jobs of one carrier connection for a while; True when its time was up before its work was.
+    slots: int | None = None,
+    linger: float = 0.0,
+) -> None:
+    """Works off the due jobs of the host carrier that this connection leads to, over all connections to it, until none
+    is left and for `linger` seconds more; at most `slots` calls at once.
 
-    After `seconds` nothing more is claimed, so that no connection keeps a worker for itself; what is out is waited for.
-    Any number of drains may run at once: claims never overlap, and the connection's `max_in_flight` holds for all.
-    Nothing that goes wrong with one job touches another.
+    One such drain runs per process and carrier: a second one wakes it and returns. Any number of processes may drain
+    at once: claims never overlap, and what a connection allows holds for all. Nothing that goes wrong with one job
+    touches another.
     """
-    carrier = selectors.get_carrier_connection(connection_id=connection_id)
-    if carrier is None:
-        return False
-    if not carrier.is_active:
-        strand_queued_jobs(actor=actor, carrier=carrier, now=clock())
-    adapter = carriers.adapter_for(carrier)
-    in_flight: dict[Future[Outcome], Claim] = {}
-    claiming = True
-    until = time.monotonic() + seconds
-    out_of_time = False
-    with ThreadPoolExecutor(max_workers=slots, thread_name_prefix="carrier") as pool:
-        while True:
-            out_of_time = time.monotonic() >= until
-            claiming = claiming and not out_of_time
-            free = slots - len(in_flight)
-            # Not one by one: a claim costs a transaction, so wait until a quarter of the slots is free.
-            if claiming and free >= max(1, slots // 4):
-                try:
-                    work = _load(actor, claim_due_jobs(carrier=carrier, limit=free))
-                except Exception:
-                    # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
-                    logger.exception("claim failed", extra={"connection": carrier.uid})
-                    claiming, work = False, []
-                for piece in work:
-                    in_flight[pool.submit(_carry_out, adapter, piece, carrier)] = piece.claim
-            if not in_flight:
-                return out_of_time
-            done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-            for future in done:
-                claim = in_flight.pop(future)
-                _record(actor, claim, carrier, future.result(), clock())
-
-
-def _record(actor: Actor, claim: Claim, carrier: CarrierConnection, outcome: Outcome, now: datetime) -> None:
+    host_carrier_id = selectors.get_host_carrier_id(connection_id=connection_id)
+    if host_carrier_id is None:
+        return
+    slots = slots or settings.KAIHU_CARRIER_SLOTS
+    calls = Calls(slots)
+    if not calling.take_up(host_carrier_id, calls):
+        return
+    roads = Roads(host_carrier_id)
     try:
-        record_outcome(actor=actor, claim=claim, carrier=carrier, outcome=outcome, now=now)
-    except Exception:
-        # One job that cannot be recorded must not take the others in flight with it: its lease runs out, the sweeper
-        # puts it IN_DOUBT, and the carrier is asked again.
-        logger.exception("outcome not recorded", extra={"job": claim.reference})
+        _work(actor, roads, calls, slots, linger, clock)
+    finally:
+        roads.hang_up()
+        calling.give_up(host_carrier_id, calls)
 
 
-def _load(actor: Actor, claims: Sequence[Claim]) -> list[Work]:
-    """Everything the calls need, in a fixed number of queries for any number of claims."""
+def _work(
+    actor: Actor, roads: Roads, calls: Calls, slots: int, linger: float, clock: Callable[[], datetime]
+) -> None:
+    # More than the slots is claimed, so that one that falls free is filled while we are busy with the database.
+    most = slots + max(CLAIMED_AHEAD, slots // 4)
+    ends: deque[Result] = deque()
+    claiming, busy_at = True, time.monotonic()
+    while True:
+        claiming = claiming and not stopping.is_set()
+        room = most - calls.out - len(ends)
+        if claiming and room > 0:
+            try:
+                work = _claim(actor, roads, room, clock)
+            except Exception:
+                # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
+                logger.exception("claim failed", extra={"host_carrier": roads.host_carrier_id})
+                _mend_connection()
+                claiming, work = False, []
+            calls.begin(work)
+        if calls.out or ends:
+            busy_at = time.monotonic()
+        elif not claiming:
+            return
+        elif time.monotonic() - busy_at >= linger:
+            roads.hang_up()
+            if calling.lay_down(roads.host_carrier_id, calls):
+                return
+        results = calls.collect(0.0 if ends else LOOK_EVERY)
+        if results:
+            ends.extend(_record_steps(results, clock()))
+        for _ in range(min(len(ends), ENDS_AT_ONCE)):
+            end = ends.popleft()
+            _tried(partial(record_end, actor=actor, result=end, now=clock()), end)
+
+
+def _claim(actor: Actor, roads: Roads, limit: int, clock: Callable[[], datetime]) -> list[Work]:
+    if roads.look():
+        if not sabotage("no_sweeper"):
+            expire_leases()
+        for ended_id in selectors.list_ended_connections_with_queued_jobs(connection_ids=roads.connections):
+            strand_queued_jobs(actor=actor, carrier=roads.connections[ended_id], now=clock())
+    # Before the claim: what is lost between the two shortens the lease as we see it, and never lengthens it.
+    claimed_at = time.monotonic()
+    claims = claim_due_jobs(connection_ids=roads.connections, limit=limit)
     if not claims:
         return []
-    claimed_at = time.monotonic()
+    faultpoint("claim.after_commit")
+    return _load(actor, roads, claims, claimed_at, clock())
+
+
+def _load(
+    actor: Actor, roads: Roads, claims: Sequence[Claim], claimed_at: float, now: datetime
+) -> list[Work]:
+    """Everything the calls need, in a number of queries that grows with the operators, not with the claims."""
     fittings = lines.get_fittings(line_ids=[claim.line_id for claim in claims])
     facts = selectors.get_sending_facts(order_ids=[claim.order_id for claim in claims])
     holders = {facts[claim.order_id].holder_id for claim in claims if names_holder(claim)}
+    bites = {
+        operator_id: get_bite(operator_id=operator_id, host_carrier_id=roads.host_carrier_id, now=now)
+        for operator_id in {
+            roads.connections[claim.connection_id].operator_id for claim in claims if is_first_send(claim)
+        }
+    }
     identities = subscribers.open_identity_for_carrier(actor=actor, subscriber_ids=holders)
     work = []
     for claim in claims:
+        carrier = roads.connections[claim.connection_id]
         fact = facts[claim.order_id]
+        bite = bites.get(carrier.operator_id)
         holder = identities.get(fact.holder_id) if names_holder(claim) else None
         outcome: Outcome | None = None
-        request: Request | None = None
+        request = None
         if stands_on_check(claim) and claim.never_told and not fact.identity_holds:
             # The check was withdrawn or contradicted since the order was placed, and the carrier knows nothing yet.
             outcome = Rejected("identity_expired", "The real-name check no longer holds.")
+        elif bite and is_first_send(claim) and claim.operation in bite.operations and not fact.is_restoring:
+            # The licence or agreement has ended since the order was placed.
+            outcome = Rejected(bite.code, bite.detail)
         elif names_holder(claim) and holder is None:
             outcome = Misconfigured("identity_unreadable", "The holder's data cannot be opened.")
         else:
             request = build(claim, fittings[claim.line_id], fact, holder)
-        work.append(Work(claim, claimed_at, request, outcome))
+        work.append(Work(claim, carrier, roads.adapter(carrier.pk), claimed_at, request, outcome))
     return work
 
 
-def _carry_out(adapter: Adapter, work: Work, carrier: CarrierConnection) -> Outcome:
-    """One call, in a thread: never raises, whatever the carrier does."""
-    if work.outcome is not None:
-        return work.outcome
-    # A machine that slept through its lease must not send: somebody else may have the job by now.
-    left = lease_seconds(carrier) - (time.monotonic() - work.claimed_at)
-    if left <= carrier.timeout_seconds:
-        return NotSent("lease_too_short", "The lease was nearly over before the call.")
+def _record_steps(results: Sequence[Result], now: datetime) -> list[Result]:
+    """Tells the gates of all of them and writes those that end no order; returns the others.
+
+    One that cannot be written takes no other with it: its lease runs out, the sweeper puts it IN_DOUBT, and the carrier
+    is asked again.
+    """
     try:
-        return call(adapter, work.request)
-    except CarrierRejected as error:
-        return Rejected(error.code, error.detail)
-    except CarrierUnavailable as error:
-        return Unavailable(error.code, error.detail, error.retry_after)
-    except CarrierMisconfigured as error:
-        return Misconfigured(error.code, error.detail)
-    except OutcomeUnknown as error:
-        return Unknown(error.code, error.detail)
-    except Exception as error:  # a bug in an adapter is an unknown outcome too: bytes may have left
-        logger.exception("adapter failed", extra={"job": work.claim.reference})
-        return Unknown("adapter_failed", type(error).__name__)
+        places = note_results(results)
+    except Exception:
+        logger.exception("gates not told")
+        _mend_connection()
+        places = [None] * len(results)
+    steps = [(result, place) for result, place in zip(results, places, strict=True) if not result.ends_order]
+    if steps:
+        many, where = zip(*steps, strict=True)
+        if not _tried(partial(record_steps, results=many, places=where, now=now)):
+            for result, place in steps:
+                _tried(partial(record_steps, results=[result], places=[place], now=now), result)
+    return [result for result in results if result.ends_order]
+
+
+def _tried(write: Callable[[], object], result: Result | None = None) -> bool:
+    try:
+        write()
+    except Exception:
+        job = result.claim.reference if result else "many"
+        logger.exception("outcome not recorded", extra={"job": job})
+        _mend_connection()
+        return False
+    return True
+
+
+def _mend_connection() -> None:
+    """A connection that the server has dropped is replaced with the next query."""
+    if not database.in_atomic_block:
+        database.close_if_unusable_or_obsolete()

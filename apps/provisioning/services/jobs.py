@@ -1,29 +1,26 @@
-"""The attempt protocol: claim (lease, token, count), call outside any transaction, record behind the fence, sweep.
+"""The attempt protocol up to the call: claim (lease, token, count), and what becomes of leases that ran out.
 
-Waiting lives in `next_attempt_at` and `lease_until`, and every comparison uses the database's clock.
+Waiting lives in `next_attempt_at` and `lease_until`, and every comparison uses the database's clock. What comes after
+the call is in `recording`.
 """
 
 from __future__ import annotations
 
-import random
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection
 
 from apps.carriers.base import Accepted, InProgress, NotFound, Rejected, Succeeded
 from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
-from apps.core.db import database_now, serialize_on, use_case
-from apps.operators import policies
-from apps.operators.policies import PolicyKey
-from apps.provisioning.models import ActivationJob, JobAttempt
-from apps.provisioning.services.outcomes import Fenced, end_refused_job, lock_job, succeed_job
-from apps.provisioning.states import DUE_JOB, AttemptKind, AttemptOutcome, FailureKind, JobStatus
-
-# Back-off of jobs the carrier could not take: full jitter below a doubling bound, both in seconds.
-BACKOFF_BASE = 1.0
-BACKOFF_CAP = 300.0
+from apps.core.db import use_case
+from apps.core.faults import faultpoint
+from apps.provisioning.models import ActivationJob
+from apps.provisioning.services.gates import lock_gates, write_gates
+from apps.provisioning.states import AttemptKind, FailureKind, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,9 @@ class Claim:
     number: int
     # The carrier certainly knows nothing of it yet.
     never_told: bool
+    connection_id: int
+    # By the database's clock.
+    claimed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,214 +81,104 @@ Outcome = (
     Accepted | Succeeded | Rejected | InProgress | NotFound | Unavailable | Misconfigured | Unknown | NotSent
 )
 
-_OUTCOME_WORDS: dict[type, AttemptOutcome] = {
-    Accepted: AttemptOutcome.ACCEPTED,
-    Succeeded: AttemptOutcome.SUCCEEDED,
-    Rejected: AttemptOutcome.REJECTED,
-    InProgress: AttemptOutcome.IN_PROGRESS,
-    NotFound: AttemptOutcome.NOT_FOUND,
-    Unavailable: AttemptOutcome.UNAVAILABLE,
-    Misconfigured: AttemptOutcome.MISCONFIGURED,
-    Unknown: AttemptOutcome.UNKNOWN,
-    NotSent: AttemptOutcome.NOT_SENT,
-}
-
-# One statement under one lock per connection, so that claims never pass the cap on leases together. A send is counted
-# here, before the call.
+# Which connections' jobs are due is read through an index that begins with the connection, and no further than its room
+# goes: a backlog of any size costs what is claimed of it. Whoever has least in flight comes first (turn), so that a
+# burst of one operator's waits behind the others' single jobs. A send is counted here, before the call, and the intent
+# of every call is on record.
 _CLAIM = """
-WITH room AS (
-    SELECT greatest(0, least(%(limit)s, %(cap)s - count(*)))::int AS free FROM provisioning_activationjob
-    WHERE connection_id = %(connection)s AND status IN ('SENDING', 'ACCEPTED', 'IN_DOUBT')
-      AND lease_until > clock_timestamp()
+WITH clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), gate AS (
+    SELECT * FROM unnest(%(connections)s::bigint[], %(rooms)s::int[], %(caps)s::int[], %(leases)s::float8[],
+        %(live)s::bool[]) AS gate(id, room, cap, lease, is_live)
+), leased AS (
+    SELECT connection_id, count(*)::int AS calls FROM provisioning_activationjob
+    WHERE connection_id = ANY(%(connections)s::bigint[]) AND lease_until > (SELECT now FROM clock)
+    GROUP BY connection_id
 ), due AS (
-    SELECT id, status FROM provisioning_activationjob
-    WHERE connection_id = %(connection)s AND status = ANY(%(statuses)s::text[])
-      AND status IN ('QUEUED', 'ACCEPTED', 'IN_DOUBT')
-      AND next_attempt_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until <= clock_timestamp())
-    ORDER BY next_attempt_at LIMIT (SELECT free FROM room) FOR UPDATE SKIP LOCKED
+    SELECT found.id, gate.lease,
+        coalesce(leased.calls, 0) + row_number() OVER (PARTITION BY gate.id ORDER BY found.next_attempt_at) AS turn
+    FROM gate LEFT JOIN leased ON leased.connection_id = gate.id CROSS JOIN LATERAL (
+        SELECT id, next_attempt_at FROM provisioning_activationjob
+        WHERE connection_id = gate.id AND status IN ('QUEUED', 'ACCEPTED', 'IN_DOUBT')
+          AND (gate.is_live OR status <> 'QUEUED') AND next_attempt_at <= (SELECT now FROM clock)
+          AND (lease_until IS NULL OR lease_until <= (SELECT now FROM clock))
+        ORDER BY next_attempt_at LIMIT greatest(0, least(gate.room, gate.cap - coalesce(leased.calls, 0)))
+    ) AS found
+    ORDER BY turn, found.next_attempt_at LIMIT %(limit)s
+), free AS (
+    SELECT job.id, job.status, due.lease FROM provisioning_activationjob AS job JOIN due ON due.id = job.id
+    WHERE job.status IN ('QUEUED', 'ACCEPTED', 'IN_DOUBT') AND job.next_attempt_at <= (SELECT now FROM clock)
+      AND (job.lease_until IS NULL OR job.lease_until <= (SELECT now FROM clock))
+    FOR UPDATE OF job SKIP LOCKED
+), claimed AS (
+    UPDATE provisioning_activationjob AS job SET
+        status = CASE free.status WHEN 'QUEUED' THEN 'SENDING' ELSE free.status END,
+        attempts = job.attempts + CASE free.status WHEN 'QUEUED' THEN 1 ELSE 0 END,
+        queries = job.queries + CASE free.status WHEN 'QUEUED' THEN 0 ELSE 1 END,
+        token = job.token + 1,
+        lease_until = (SELECT now FROM clock) + make_interval(secs => free.lease)
+    FROM free WHERE job.id = free.id
+    RETURNING job.id, job.token, CASE job.status WHEN 'SENDING' THEN 'SEND' ELSE 'QUERY' END AS kind, job.operation,
+        job.reference, job.request_id, job.order_id, job.line_id, job.number, job.told_at IS NULL, job.connection_id
+), lost AS (
+    -- Calls about these jobs that never came back: their workers died while asking.
+    UPDATE provisioning_jobattempt AS attempt SET outcome = 'LOST', finished_at = (SELECT now FROM clock)
+    FROM free WHERE attempt.job_id = free.id AND attempt.outcome = ''
+), intended AS (
+    INSERT INTO provisioning_jobattempt (job_id, token, kind, started_at, outcome, code, detail)
+    SELECT id, token, kind, (SELECT now FROM clock), '', '', '' FROM claimed
 )
-UPDATE provisioning_activationjob AS job SET
-    status = CASE due.status WHEN 'QUEUED' THEN 'SENDING' ELSE due.status END,
-    attempts = job.attempts + CASE due.status WHEN 'QUEUED' THEN 1 ELSE 0 END,
-    queries = job.queries + CASE due.status WHEN 'QUEUED' THEN 0 ELSE 1 END,
-    token = job.token + 1,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-FROM due WHERE job.id = due.id
-RETURNING job.id, job.token, job.status, job.operation, job.reference, job.request_id, job.order_id, job.line_id,
-    job.number, job.told_at IS NULL, clock_timestamp()
-"""
-# Calls about these jobs that never came back: their workers died while asking.
-_FORGET_LOST_QUESTIONS = """
-UPDATE provisioning_jobattempt SET outcome = 'LOST', finished_at = clock_timestamp()
-WHERE job_id = ANY(%(jobs)s::bigint[]) AND outcome = ''
+SELECT claimed.*, (SELECT now FROM clock) FROM claimed
 """
 
 
-def lease_seconds(carrier: CarrierConnection) -> float:
+def lease_seconds(timeout_seconds: float) -> float:
     """Longer than a call can take, or a slow answer would be fenced out."""
-    return 2.0 * carrier.timeout_seconds + 5.0
+    return 2.0 * timeout_seconds + 5.0
 
 
 @use_case
-def claim_due_jobs(*, carrier: CarrierConnection, limit: int) -> list[Claim]:
-    """Up to `limit` due jobs of one connection, leased to the caller, never more at once than the connection allows.
+def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim]:
+    """Up to `limit` due jobs of these connections, leased to the caller; a fair share to each.
 
-    QUEUED ones become SENDING; ACCEPTED and IN_DOUBT ones stay and are to be asked about. Over a connection that has
-    ended nothing new is sent, but what the carrier may know of is still asked about. The intent of every call is on
-    record when this returns.
+    Never more at once over one connection than it allows, however many workers claim, nor faster than its rate; over a
+    stopped one nothing, over one whose circuit is open a probe now and then. QUEUED jobs become SENDING; ACCEPTED and
+    IN_DOUBT ones stay and are to be asked about. Over a connection that has ended nothing new is sent, but what the
+    carrier may know of is still asked about. The intent of every call is on record when this returns.
     """
-    serialize_on(f"claim:{carrier.pk}")
+    gates = {gate.connection_id: gate for gate in lock_gates(connection_ids) if gate.room > 0}
+    if not gates or limit <= 0:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             _CLAIM,
             {
-                "connection": carrier.pk,
+                "connections": list(gates),
+                "rooms": [gate.room for gate in gates.values()],
+                "caps": [gate.max_in_flight for gate in gates.values()],
+                "leases": [lease_seconds(gate.timeout_seconds) for gate in gates.values()],
+                "live": [gate.is_live for gate in gates.values()],
                 "limit": limit,
-                "cap": carrier.max_in_flight,
-                "lease": lease_seconds(carrier),
-                "statuses": [
-                    status.value for status in DUE_JOB if carrier.is_active or status is not JobStatus.QUEUED
-                ],
             },
         )
-        rows = cursor.fetchall()
-        cursor.execute(_FORGET_LOST_QUESTIONS, {"jobs": [row[0] for row in rows]})
-    claims = []
-    attempts = []
-    for job_id, token, status, *facts, at in rows:
-        kind = AttemptKind.SEND if status == JobStatus.SENDING else AttemptKind.QUERY
-        claims.append(Claim(job_id, token, kind, *facts))
-        attempts.append(JobAttempt(job_id=job_id, token=token, kind=kind, started_at=at))
-    JobAttempt.objects.bulk_create(attempts)
+        claims = [
+            Claim(job_id, token, AttemptKind(kind), *facts)
+            for job_id, token, kind, *facts in cursor.fetchall()
+        ]
+    passed = Counter(claim.connection_id for claim in claims)
+    for connection_id, calls in passed.items():
+        gates[connection_id].let_pass(calls)
+    if passed:
+        write_gates(gates[connection_id] for connection_id in passed)
+        faultpoint("claim.before_commit")
     return claims
-
-
-def record_outcome(
-    *, actor: Actor, claim: Claim, carrier: CarrierConnection, outcome: Outcome, now: datetime
-) -> bool:
-    """Writes what came of a claimed call; False, with only the attempt on record, when the claim was fenced out."""
-    try:
-        _record(actor=actor, claim=claim, carrier=carrier, outcome=outcome, now=now)
-    except Fenced:
-        _log_attempt(claim, AttemptOutcome.FENCED, outcome)
-        return False
-    return True
-
-
-@use_case
-def _record(
-    *, actor: Actor, claim: Claim, carrier: CarrierConnection, outcome: Outcome, now: datetime
-) -> None:
-    serialize_on(f"order:{claim.order_id}")
-    job = ActivationJob.objects.get(pk=claim.job_id)
-    if job.token != claim.token:
-        raise Fenced
-    match outcome:
-        case Succeeded(carrier_reference):
-            succeed_job(actor=actor, job=job, carrier_reference=carrier_reference, token=claim.token, now=now)
-        case Rejected(code=code, detail=detail):
-            end_refused_job(actor=actor, job=job, code=code, detail=detail, token=claim.token, now=now)
-        case _:
-            _keep_going(lock_job(job.pk, claim.token), claim, carrier, outcome, now)
-    _log_attempt(claim, _OUTCOME_WORDS[type(outcome)], outcome)
-
-
-def _keep_going(
-    job: ActivationJob, claim: Claim, carrier: CarrierConnection, outcome: Outcome, now: datetime
-) -> None:
-    """Everything that is not the end: wait, ask, or send again with the same reference."""
-    at = database_now()
-    if claim.kind is AttemptKind.QUERY:
-        _go_on_asking(job, carrier, outcome, at, now)
-        return
-    match outcome:
-        case Accepted(carrier_reference):
-            job.tell(at, unknown=False)
-            ask_at = at + timedelta(seconds=carrier.callback_wait_seconds)
-            job.accept(carrier_reference=carrier_reference, ask_at=ask_at)
-        case Unknown(code, detail):
-            job.tell(at, unknown=True)
-            job.doubt(code=code, detail=detail, ask_at=at + _query_delay(job, carrier))
-        case Unavailable(code, detail, retry_after):
-            wait = timedelta(seconds=max(_backoff(job.attempts), retry_after or 0.0))
-            if _is_out_of_patience(job, at, now):
-                job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
-            else:
-                job.requeue(code=code, detail=detail, at=at + wait)
-        case NotSent(code, detail):
-            job.requeue(code=code, detail=detail, at=at)
-        case Misconfigured(code, detail):
-            job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
-        case _:
-            raise TypeError(f"{type(outcome).__name__} does not answer a send")
-
-
-def _go_on_asking(
-    job: ActivationJob, carrier: CarrierConnection, outcome: Outcome, at: datetime, now: datetime
-) -> None:
-    """What the carrier said about a job it may know; whatever else it says, patience ends in a dead letter."""
-    if isinstance(outcome, NotFound):
-        _not_found(job, carrier, at, now)
-        return
-    code, detail = (
-        getattr(outcome, "code", ""),
-        getattr(outcome, "detail", "The carrier is still working on it."),
-    )
-    if _is_out_of_patience(job, at, now):
-        job.fail(kind=FailureKind.SYSTEM, code=code or "carrier_never_ends", detail=detail, now=now)
-    elif isinstance(outcome, InProgress | Accepted) and job.status != JobStatus.ACCEPTED:
-        job.accept(carrier_reference=outcome.carrier_reference, ask_at=at + _query_delay(job, carrier))
-    else:
-        job.postpone(code=code, detail=detail, at=at + _query_delay(job, carrier))
-
-
-def _not_found(job: ActivationJob, carrier: CarrierConnection, at: datetime, now: datetime) -> None:
-    """The carrier knows nothing of it: believed past the settle horizon, acted on where it dedupes by reference."""
-    code, detail = "carrier_knows_nothing", "The carrier does not know this reference."
-    settled_at = (job.told_at or at) + timedelta(seconds=carrier.settle_seconds)
-    if at < settled_at:
-        job.postpone(code=code, detail=detail, at=settled_at)
-    elif job.status == JobStatus.ACCEPTED:
-        # It had accepted before: one more look as IN_DOUBT, after another horizon.
-        job.doubt(code=code, detail=detail, ask_at=at + timedelta(seconds=carrier.settle_seconds))
-    elif not carrier.dedupes_by_reference or not carrier.is_active:
-        # Resending could do it twice (reliability 0.3), or nothing is sent this way any more: a person has to look.
-        job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
-    elif job.unknowns >= policies.get(operator_id=job.operator_id, key=PolicyKey.JOB_MAX_ATTEMPTS, now=now):
-        job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
-    else:
-        job.requeue(code=code, detail=detail, at=at)
-
-
-def _is_out_of_patience(job: ActivationJob, at: datetime, now: datetime) -> bool:
-    hours = policies.get(operator_id=job.operator_id, key=PolicyKey.JOB_PATIENCE_HOURS, now=now)
-    return at - job.refreshed_at > timedelta(hours=hours)
-
-
-def _backoff(attempts: int) -> float:
-    """Seconds: full jitter, so that a thousand jobs do not come back at once."""
-    return random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempts, 16)))  # noqa: S311 - not a secret
-
-
-def _query_delay(job: ActivationJob, carrier: CarrierConnection) -> timedelta:
-    """Until the next question: from the settle horizon upwards, capped, with jitter."""
-    bound = min(BACKOFF_CAP, max(1.0, carrier.settle_seconds) * 2 ** min(job.queries, 8))
-    return timedelta(seconds=bound * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
-
-
-def _log_attempt(claim: Claim, word: AttemptOutcome, outcome: Outcome) -> None:
-    JobAttempt.objects.filter(job_id=claim.job_id, token=claim.token).update(
-        finished_at=database_now(),
-        outcome=word,
-        code=getattr(outcome, "code", ""),
-        detail=getattr(outcome, "detail", "")[:200],
-    )
 
 
 @use_case
 def strand_queued_jobs(*, actor: Actor, carrier: CarrierConnection, now: datetime) -> int:
     """Over a connection that has ended nothing can be sent: its QUEUED jobs become dead letters. Returns how many."""
-    serialize_on(f"claim:{carrier.pk}")
+    lock_gates([carrier.pk])
     queued = ActivationJob.objects.select_for_update().filter(connection=carrier, status=JobStatus.QUEUED)
     stranded = list(queued.order_by("pk"))
     for job in stranded:
@@ -328,4 +218,6 @@ def expire_leases(*, limit: int = 1000) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_EXPIRE_LEASES, {"limit": limit})
         (count,) = cursor.fetchone()
+    if count:
+        faultpoint("expire.before_commit")
     return int(count)

@@ -35,8 +35,8 @@ def continue_held_orders(*, actor: Actor, subscriber_ids: Sequence[int], now: da
 def continue_held_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
     """HELD -> IN_PROGRESS when the check has passed, FAILED when it has failed; False when there is no news.
 
-    An order that was accepted goes on although the licence or agreement has ended since: it was lawful when placed.
-    While its operator is not connected to the carrier it stays HELD.
+    Whether the licence or agreement has ended since is looked at before the first send (`papers.get_bite`). While its
+    operator is not connected to the carrier it stays HELD.
     """
     serialize_on(f"order:{order_id}")
     order = ServiceOrder.objects.with_person().select_related("line", "verification").get(pk=order_id)
@@ -97,7 +97,8 @@ def start_scheduled_orders(*, actor: Actor, now: datetime, limit: int = 500) -> 
 def start_scheduled_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
     """ACKNOWLEDGED -> IN_PROGRESS on its day, CANCELLED when the line has ended; False when it waits or has moved.
 
-    What was accepted is carried out although licence, agreement or plan may have ended since.
+    What was accepted is carried out although the plan may have been withdrawn since; papers are looked at before the
+    first send (`papers.get_bite`).
     """
     serialize_on(f"order:{order_id}")
     order = ServiceOrder.objects.get(pk=order_id)

@@ -14,7 +14,7 @@ from apps.numbering import services as numbering
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import lock_free, require_free, require_right, start, write_down
 from apps.provisioning.services.order_types.activate import NumberWish
-from apps.provisioning.services.order_types.papers import require_covered, require_papers
+from apps.provisioning.services.order_types.papers import needs_papers, require_covered, require_papers
 from apps.provisioning.services.order_types.shape import BLAME, OrderKind
 from apps.provisioning.states import OrderType
 
@@ -27,7 +27,7 @@ def place_number_change_order(
 ) -> ServiceOrder:
     """Takes a number of the line's carrier; once the carrier has it, the old one goes into quarantine.
 
-    A number is newly sold, so licence and agreement must be valid, there too.
+    A number is newly sold, so licence and agreement must be valid, there too, unless policy says otherwise.
 
     :raises NotFound: no such line or reservation of this operator. :raises Forbidden: staff without orders.place.
     :raises LineNotActive: it is not running. :raises LineHasOpenOrder:
@@ -37,7 +37,9 @@ def place_number_change_order(
     require_right(actor, "orders.place")
     found = line_selectors.get_line(actor=actor, uid=line)
     require_free(found, _STATES)
-    papers = require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
+    papers = None
+    if needs_papers(order_type=OrderType.CHANGE_NUMBER, operator_id=found.operator_id, now=now):
+        papers = require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
     number = numbering.take_number(
         actor=actor,
         operator_id=found.operator_id,
@@ -47,7 +49,8 @@ def place_number_change_order(
         criteria=wish.criteria,
         now=now,
     )
-    require_covered(papers, number, now)
+    if papers is not None:
+        require_covered(papers, number, now)
     order = write_down(
         actor=actor,
         line=lock_free(found.pk, _STATES),

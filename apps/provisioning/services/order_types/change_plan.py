@@ -15,6 +15,7 @@ from apps.operators.calendar import CHINA
 from apps.provisioning.errors import LineHasOpenOrder
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import lock_free, require_right, start, write_down
+from apps.provisioning.services.order_types.papers import needs_papers, require_papers
 from apps.provisioning.services.order_types.shape import OrderKind
 from apps.provisioning.states import OrderType
 
@@ -42,7 +43,7 @@ def place_plan_change_order(
     :raises LineNotActive: it is pending or terminated.
     :raises LineHasOpenOrder: another order for it is open, or another change of plan waits.
     :raises PlanNotAvailable: not to be had on this line's carrier. :raises PlanUnchanged: it has that plan.
-    :raises CarrierNotConnected:
+    :raises LicenceNotValid, AgreementNotValid: only where policy demands papers for it. :raises CarrierNotConnected:
     """
     require_right(actor, "orders.place")
     found = line_selectors.get_line(actor=actor, uid=line)
@@ -54,6 +55,8 @@ def place_plan_change_order(
     )
     if wanted.pk == locked.plan_id:
         raise PlanUnchanged
+    if needs_papers(order_type=OrderType.CHANGE_PLAN, operator_id=locked.operator_id, now=now):
+        require_papers(operator_id=locked.operator_id, host_carrier_id=locked.host_carrier_id, now=now)
     order = write_down(
         actor=actor,
         line=locked,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from apps.core.actor import Actor
 from apps.core.db import operation
@@ -11,6 +11,8 @@ from apps.lines import services as lines
 from apps.lines.errors import LineNotActive
 from apps.lines.services import Blame
 from apps.lines.states import LIVE_LINE
+from apps.operators import policies
+from apps.operators.policies import PolicyKey
 from apps.provisioning.errors import VerificationNotHolders
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import (
@@ -23,10 +25,12 @@ from apps.provisioning.services.opening import (
     start,
     write_down,
 )
+from apps.provisioning.services.order_types.papers import needs_papers, require_papers
 from apps.provisioning.services.order_types.shape import BLAME, OrderKind
 from apps.provisioning.states import OrderType
 from apps.sims import services as sims
 from apps.subscribers import selectors as subscribers
+from apps.subscribers.errors import IdentityExpired
 from apps.subscribers.states import Standing
 
 
@@ -42,7 +46,8 @@ def place_sim_change_order(
     :raises NotFound: no such line or verification of this operator. :raises Forbidden: staff without orders.place.
     :raises LineNotActive: pending, terminated, or kept still by others. :raises LineHasOpenOrder:
     :raises VerificationNotHolders: it is a check of somebody else.
-    :raises IdentityNotVerified, IdentityExpired: it failed, or is too old.
+    :raises IdentityNotVerified, IdentityExpired: it failed; or it was begun longer ago than policy allows for this.
+    :raises LicenceNotValid, AgreementNotValid: only where policy demands papers for it.
     :raises SimNotAvailable, SimWrongCarrier: :raises CarrierNotConnected:
     """
     require_right(actor, "orders.place")
@@ -50,11 +55,17 @@ def place_sim_change_order(
     require_free(found, LIVE_LINE)
     if line_selectors.is_held_by_others(line_id=found.pk):
         raise LineNotActive
+    if needs_papers(order_type=OrderType.CHANGE_SIM, operator_id=found.operator_id, now=now):
+        require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
     check = subscribers.get_verification(actor=actor, uid=verification)
     if check.subscriber_id != found.subscriber_id:
         raise VerificationNotHolders
     standing = standing_of_check(check, now)
     require_not_failed(standing)
+    # One made for some earlier order proves that the holder was there then, not that they ask for this.
+    hours = policies.get(operator_id=found.operator_id, key=PolicyKey.SIM_CHANGE_CHECK_HOURS, now=now)
+    if now - check.created_at > timedelta(hours=hours):
+        raise IdentityExpired
     card = sims.take_sim(
         actor=actor,
         operator_id=found.operator_id,

@@ -23,7 +23,7 @@ from apps.provisioning.services.opening import (
     start,
     write_down,
 )
-from apps.provisioning.services.order_types.papers import require_papers
+from apps.provisioning.services.order_types.papers import needs_papers, require_papers
 from apps.provisioning.services.order_types.shape import OrderKind
 from apps.provisioning.states import OrderType
 from apps.subscribers import selectors as subscribers
@@ -60,7 +60,7 @@ def place_transfer_order(
     :raises NotFound: no such line or subscriber of this operator. :raises Forbidden: staff without orders.place.
     :raises LineNotActive: it is not running (a detached one needs not).
     :raises LineHasOpenOrder: :raises HolderUnchanged:
-    :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today.
+    :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today (policy).
     :raises IdentityNotVerified, IdentityExpired: the new holder's last check failed, or is too old.
     :raises HolderLimitReached: all places of the new holder are filled. :raises CarrierNotConnected:
     :raises ActualUserMissing, ActualUserNotAccepted: see `lines.find_user`; as to being verified, `errors` says who.
@@ -72,7 +72,8 @@ def place_transfer_order(
         raise NotFound
     require_free(found, _states_of(found))
     _require_another_holder(found, person.pk)
-    require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
+    if needs_papers(order_type=OrderType.TRANSFER, operator_id=found.operator_id, now=now):
+        require_papers(operator_id=found.operator_id, host_carrier_id=found.host_carrier_id, now=now)
     verification = subscribers.get_verification_state(subscriber_id=person.pk, now=now)
     require_not_failed(verification.standing)
     user = lines.find_user(actor=actor, holder=person, uid=actual_user, now=now)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from apps.carriers.base import CarrierUnavailable, OutcomeUnknown
-from apps.carriers.transport import Limits, Transport
+from apps.carriers.transport import Limits, Transport, blocking
 from apps.subscribers.realname.providers.base import ProviderUnavailable
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Endpoint:
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers (names in lower case) of an answer with status 200. :raises ProviderUnavailable:"""
         try:
-            reply = self._transport.post(self._url, content=body, headers=headers)
+            reply = blocking(self._transport.post, self._url, content=body, headers=headers)
         except (CarrierUnavailable, OutcomeUnknown):
             # Said without the exception: its text could name what was sent.
             raise self.no_answer(UNAVAILABLE) from None

@@ -1,0 +1,1 @@
+"""Comparing the carriers' own view of their lines with ours: fetched by pages, compared in SQL, decided by staff."""
