@@ -109,8 +109,8 @@ LadderKey = Literal[
     PolicyKey.DOCUMENT_EXPIRED_HOURS,
     PolicyKey.REGULATOR_LIST_HOURS,
     PolicyKey.DISPUTE_HOURS,
-    PolicyKey.PAPER_WARNING_DAYS,
 ]
+StepsKey = Literal[PolicyKey.PAPER_WARNING_DAYS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def get(*, operator_id: int | None, key: FlagKey, now: datetime) -> bool: ...
 @overload
 def get(*, operator_id: int | None, key: CodesKey, now: datetime) -> tuple[str, ...]: ...
 @overload
-def get(*, operator_id: int | None, key: LadderKey, now: datetime) -> tuple[int, ...]: ...
+def get(*, operator_id: int | None, key: LadderKey | StepsKey, now: datetime) -> tuple[int, ...]: ...
 def get(*, operator_id: int | None, key: PolicyKey, now: datetime) -> Any:
     """The value in force for the operator (None: the default for all), as int, bool, or tuple of codes or numbers.
 

@@ -207,6 +207,7 @@ def test_rights_by_role() -> None:
         "realname.demand",
         "realname.review",
         "retention.hold",
+        "watchlist.manage",
     }
     assert "jobs.retry" in roles.rights_of("ENGINEER")
     assert "identity.reveal" not in roles.rights_of("ENGINEER") | roles.rights_of("SUPPORT")

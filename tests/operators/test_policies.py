@@ -27,6 +27,7 @@ def test_every_key_has_a_type_and_the_overloads_know_it() -> None:
         policies.Flag: set(get_args(policies.FlagKey)),
         policies.Codes: set(get_args(policies.CodesKey)),
         policies.Ladder: set(get_args(policies.LadderKey)),
+        policies.Steps: set(get_args(policies.StepsKey)),
     }
     for key, kind in policies.REGISTRY.items():
         assert {known for known, keys in by_type.items() if key in keys} == {type(kind)}

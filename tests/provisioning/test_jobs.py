@@ -7,11 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from apps.audit.models import AuditEvent
 from apps.carriers.base import Accepted, InProgress, NotFound, Rejected, Succeeded
-from apps.carriers.errors import CarrierNotConnected
 from apps.core.db import database_now
-from apps.core.errors import RuleViolation
 from apps.events.models import OutboxEvent
 from apps.lines.models import HolderSlot, Line
 from apps.numbering.models import PhoneNumber
@@ -19,50 +16,19 @@ from apps.numbering.states import NumberStatus
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.provisioning import services
-from apps.provisioning.errors import JobNotResolvable, JobNotRetryable, LineHasOpenOrder, OrderNotCancellable
+from apps.provisioning.errors import LineHasOpenOrder, OrderNotCancellable
 from apps.provisioning.models import ActivationJob, Gate, JobAttempt, ServiceOrder
 from apps.provisioning.services import jobs, recording
-from apps.provisioning.services.jobs import Claim, Misconfigured, NotSent, Unavailable, Unknown
+from apps.provisioning.services.jobs import Misconfigured, NotSent, Unavailable, Unknown
 from apps.provisioning.services.recording import Result
 from apps.provisioning.states import AttemptKind, JobStatus, OrderStatus
 from apps.sims.models import SimCard
 from tests.factories.operators import given_policy
-from tests.factories.provisioning import SYSTEM, Seller, given_connection, given_seller, make_due
+from tests.factories.provisioning import SYSTEM, Seller, given_seller, make_due
+from tests.provisioning.steps import asked, claimed, expire_lease, grow_old, job_of, settle
 from tests.refusals import refused
 
 pytestmark = pytest.mark.django_db
-
-
-def job_of(claim: Claim) -> ActivationJob:
-    return ActivationJob.objects.select_related("order", "line").get(pk=claim.job_id)
-
-
-def claimed(seller: Seller) -> Claim:
-    """One fresh job, claimed for sending."""
-    order = seller.order()
-    return next(claim for claim in seller.claim() if claim.order_id == order.pk)
-
-
-def asked(seller: Seller, job: ActivationJob) -> Claim:
-    """The waiting job, due and claimed for a question."""
-    make_due(job)
-    (claim,) = seller.claim()
-    assert claim.kind is AttemptKind.QUERY
-    return claim
-
-
-def expire_lease(job: ActivationJob) -> None:
-    ActivationJob.objects.filter(pk=job.pk).update(lease_until="2000-01-01T00:00:00Z")
-
-
-def settle(job: ActivationJob) -> None:
-    """Lets the last call be so long ago that a "not found" is believed."""
-    ActivationJob.objects.filter(pk=job.pk).update(told_at="2000-01-01T00:00:00Z")
-
-
-def grow_old(job: ActivationJob) -> None:
-    """Lets the job be older than anybody's patience."""
-    ActivationJob.objects.filter(pk=job.pk).update(refreshed_at="2000-01-01T00:00:00Z")
 
 
 def test_a_claim_leases_counts_and_writes_the_intent_down(seller: Seller) -> None:
@@ -315,50 +281,6 @@ def test_a_call_kept_back_told_the_carrier_nothing(seller: Seller) -> None:
     assert again.never_told
 
 
-def test_misconfiguration_waits_for_staff(seller: Seller) -> None:
-    claim = claimed(seller)
-    seller.record(claim, Misconfigured("carrier_misconfigured", "bad signature"))
-    assert (job_of(claim).status, job_of(claim).failure_kind) == (JobStatus.FAILED, "SYSTEM")
-
-
-def dead_letter(seller: Seller) -> ActivationJob:
-    claim = claimed(seller)
-    seller.record(claim, Misconfigured("carrier_misconfigured", "bad signature"))
-    return job_of(claim)
-
-
-def test_staff_retry_sends_what_the_carrier_certainly_never_heard_of(seller: Seller) -> None:
-    job = dead_letter(seller)
-    services.retry_job(actor=SYSTEM, job=job.uid, reason="key mended", now=seller.now)
-    (again,) = seller.claim()
-    assert (again.kind, again.reference) == (AttemptKind.SEND, job.reference)
-
-
-def test_staff_retry_asks_first_about_what_the_carrier_may_know(seller: Seller) -> None:
-    job = seller.accepted_job()
-    grow_old(job)
-    seller.record(asked(seller, job), InProgress("UC-1"))
-    job.refresh_from_db()
-    assert job.is_dead_letter
-    services.retry_job(actor=SYSTEM, job=job.uid, reason="they are back", now=seller.now)
-    job.refresh_from_db()
-    assert (job.status, job.finished_at, job.unknowns) == (JobStatus.IN_DOUBT, None, 0)
-    (question,) = seller.claim()
-    assert question.kind is AttemptKind.QUERY
-    # After a retry the carrier is still one that may know: the order is not cancellable.
-    with refused(OrderNotCancellable):
-        services.cancel_order(actor=SYSTEM, order=job.order.uid, now=seller.now)
-
-
-def test_a_dead_letter_that_was_never_sent_can_be_cancelled(seller: Seller) -> None:
-    job = dead_letter(seller)
-    services.cancel_order(actor=SYSTEM, order=job.order.uid, reason="customer left", now=seller.now)
-    job.refresh_from_db()
-    assert (job.order.status, job.failure_kind) == (OrderStatus.CANCELLED, "CANCELLED")
-    assert not HolderSlot.objects.exists()
-    assert not PhoneNumber.objects.exclude(status=NumberStatus.AVAILABLE).exists()
-
-
 @pytest.mark.parametrize(
     ("code", "number", "sim"),
     [
@@ -390,20 +312,6 @@ def test_over_an_ended_connection_nothing_is_sent_but_the_known_is_asked_about(s
     assert (fresh.is_dead_letter, fresh.error_code) == (True, "carrier_not_connected")
 
 
-def test_a_retry_moves_what_was_never_sent_to_the_new_connection(seller: Seller) -> None:
-    fresh = seller.order().jobs.get()
-    seller.connection.disconnect(now=seller.now)
-    jobs.strand_queued_jobs(actor=SYSTEM, carrier=seller.connection, now=seller.now)
-    with refused(CarrierNotConnected):
-        services.retry_job(actor=SYSTEM, job=fresh.uid, now=seller.now)
-    live = given_connection(
-        operator=seller.operator, carrier=seller.carrier, now=seller.now, base_url="http://127.0.0.1:9"
-    )
-    services.retry_job(actor=SYSTEM, job=fresh.uid, now=seller.now)
-    fresh.refresh_from_db()
-    assert (fresh.connection_id, fresh.status) == (live.pk, JobStatus.QUEUED)
-
-
 @pytest.mark.parametrize(
     ("code", "status"), [("carrier_line_closed", "TERMINATED"), ("carrier_line_not_found", "ACTIVE")]
 )
@@ -417,60 +325,6 @@ def test_terminating_what_the_carrier_has_not(seller: Seller, code: str, status:
     line.refresh_from_db()
     assert line.status == status
     assert order.jobs.get().is_dead_letter is (status == "ACTIVE")
-
-
-def unanswered(seller: Seller) -> ActivationJob:
-    """A dead letter at a carrier that knows no repetitions: sent, no answer, and asked: never heard of it."""
-    claim = claimed(seller)
-    seller.record(claim, Unknown("carrier_outcome_unknown", "timed out"))
-    settle(job_of(claim))
-    seller.record(asked(seller, job_of(claim)), NotFound())
-    return job_of(claim)
-
-
-def test_what_a_carrier_without_dedupe_never_heard_of_is_sent_again_once_staff_say_so(
-    operator: VirtualOperator, now: datetime
-) -> None:
-    seller = given_seller(operator=operator, now=now, dedupes_by_reference=False)
-    job = unanswered(seller)
-    assert job.is_dead_letter
-    services.retry_job(actor=SYSTEM, job=job.uid, reason="looked together", now=seller.now)
-    (again,) = seller.claim()
-    assert (again.kind, again.reference) == (AttemptKind.SEND, job.reference)
-    # No answer again: now the last call was no question, and the next retry asks first.
-    seller.record(again, Unknown("carrier_outcome_unknown", "timed out"))
-    grow_old(job)
-    seller.record(asked(seller, job), Unknown("carrier_outcome_unknown", "timed out"))
-    services.retry_job(actor=SYSTEM, job=job.uid, reason="once more", now=seller.now)
-    job.refresh_from_db()
-    assert job.status == JobStatus.IN_DOUBT
-
-
-@pytest.mark.parametrize("is_done", [True, False])
-def test_staff_resolve_a_dead_letter_as_the_carrier_says(
-    operator: VirtualOperator, now: datetime, is_done: bool
-) -> None:
-    seller = given_seller(operator=operator, now=now, dedupes_by_reference=False)
-    job = unanswered(seller)
-    with refused(RuleViolation):
-        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason=" ", now=seller.now)
-    services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason="Mr Li looked", now=seller.now)
-    job.refresh_from_db()
-    if is_done:
-        assert (job.status, job.order.status, job.line.status) == ("SUCCEEDED", "COMPLETED", "ACTIVE")
-    else:
-        assert (job.status, job.failure_kind) == ("FAILED", "BUSINESS")
-        assert (job.order.status, job.order.reason) == ("FAILED", "not_done_by_carrier")
-        assert not HolderSlot.objects.exists()
-    assert AuditEvent.objects.get(action="job.resolve").reason == "Mr Li looked"
-    with refused(JobNotResolvable):
-        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=is_done, reason="again", now=seller.now)
-
-
-def test_what_the_carrier_was_never_told_of_is_not_resolved(seller: Seller) -> None:
-    job = dead_letter(seller)
-    with refused(JobNotResolvable):
-        services.resolve_job(actor=SYSTEM, job=job.uid, is_done=True, reason="sure", now=seller.now)
 
 
 def test_many_outcomes_are_written_together_each_behind_its_own_token(seller: Seller) -> None:
@@ -497,16 +351,6 @@ def test_many_outcomes_are_written_together_each_behind_its_own_token(seller: Se
     ]
     logged = [JobAttempt.objects.get(job_id=claim.job_id, token=claim.token).outcome for claim in claims]
     assert logged == ["ACCEPTED", "UNKNOWN", "UNAVAILABLE", "FENCED"]
-
-
-def test_only_dead_letters_are_retried(seller: Seller) -> None:
-    waiting = seller.order().jobs.get()
-    with refused(JobNotRetryable):
-        services.retry_job(actor=SYSTEM, job=waiting.uid, now=seller.now)
-    claim = next(claim for claim in seller.claim() if claim.job_id == waiting.pk)
-    seller.record(claim, Rejected("carrier_rejected", "no"))
-    with refused(JobNotRetryable):
-        services.retry_job(actor=SYSTEM, job=waiting.uid, now=seller.now)
 
 
 def test_cancel_before_the_carrier_knows_gives_everything_back(seller: Seller) -> None:
