@@ -190,7 +190,7 @@ def test_no_table_no_redis_key_no_log_line_and_no_error_holds_them(
     assert NAME in revealed.content.decode()
     assert Subscriber.objects.get().open_name() == NAME
     assert IdentityDocument.objects.get().open_number() == NUMBER
-    logging.getLogger("apps.subscribers").debug("the end")
+    logging.getLogger("a.library").debug("the end")
     assert "the end" in logged[-1], "the log was captured, down to the least of it"
 
     in_redis = _everything_in_redis()
