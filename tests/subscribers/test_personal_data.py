@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.test import Client
@@ -89,6 +90,8 @@ class Everything(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
+    # The first message of a process loads all tasks, and with them sets logging up anew: not in the middle of this.
+    current_app.loader.import_default_modules()
     handler = Everything()
     root = logging.getLogger()
     level = root.level
