@@ -279,7 +279,6 @@ class ActivationJobAdmin(OrderedLineAdmin):
         "attempts",
         "line_link",
         "carrier",
-        "created",
         "operator",
     )
     list_filter = (DeadLetterFilter, ("status", StateFilter), "operation", "operator")
