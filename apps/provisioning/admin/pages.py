@@ -279,6 +279,7 @@ class ActivationJobAdmin(OrderedLineAdmin):
         "attempts",
         "line_link",
         "carrier",
+        "created",
         "operator",
     )
     list_filter = (DeadLetterFilter, ("status", StateFilter), "operation", "operator")
