@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from apps.core import csv_text
 from apps.core.errors import FieldError
 from apps.numbering.errors import BulkFileInvalid, BulkFileTooLarge
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ROWS = 100_000
-
-_IGNORED_IN_HEADER = re.compile(r"[\s_\-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +42,16 @@ def read(content: bytes, columns: Columns) -> list[FileRow]:
     """
     if len(content) > MAX_BYTES:
         raise BulkFileTooLarge(f"At most {MAX_BYTES // 1024 // 1024} MB.")
-    lines = _lines(_decode(content))
-    header = _header(next(lines, (1, []))[1], columns)
+    text = csv_text.decode(content)
+    if text is None:
+        error = FieldError("", "encoding", "Not UTF-8 or GB18030.")
+        raise BulkFileInvalid("The file is neither UTF-8 nor GB18030 text.", errors=[error])
+    lines = csv_text.rows(text)
+    line, cells = next(lines, (1, []))
+    header = _header(_whole(line, cells), columns)
     rows: list[FileRow] = []
-    for line, cells in lines:
+    for line, found in lines:
+        cells = _whole(line, found)
         if len(rows) == MAX_ROWS:
             raise BulkFileTooLarge(f"At most {MAX_ROWS} rows.")
         row = FileRow(line, dict(zip(header, cells, strict=False)))
@@ -61,37 +63,12 @@ def read(content: bytes, columns: Columns) -> list[FileRow]:
     return rows
 
 
-def _decode(content: bytes) -> str:
-    """:raises BulkFileInvalid: no text."""
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise BulkFileInvalid(
-        "The file is neither UTF-8 nor GB18030 text.",
-        errors=[FieldError("", "encoding", "Not UTF-8 or GB18030.")],
-    )
-
-
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line of the file on which the row begins, stripped cells).
-
-    :raises BulkFileInvalid: where it stops being CSV; what follows cannot be told apart.
-    """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    begins = 1
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield begins, stripped
-            begins = reader.line_num + 1
-    except csv.Error:
-        error = FieldError(f"/rows/{begins}", "malformed_csv", "From here on the file is not valid CSV.")
-        raise BulkFileInvalid(errors=[error]) from None
+def _whole(line: int, cells: list[str] | None) -> list[str]:
+    """:raises BulkFileInvalid: the file stops being CSV there."""
+    if cells is None:
+        error = FieldError(f"/rows/{line}", "malformed_csv", "From here on the file is not valid CSV.")
+        raise BulkFileInvalid(errors=[error])
+    return cells
 
 
 def _header(cells: list[str], columns: Columns) -> list[str]:
@@ -99,7 +76,7 @@ def _header(cells: list[str], columns: Columns) -> list[str]:
     found = []
     header: list[str] = []
     for position, cell in enumerate(cells, start=1):
-        name = columns.names.get(_IGNORED_IN_HEADER.sub("", cell).lower(), "")
+        name = columns.names.get(csv_text.header_name(cell), "")
         if not name:
             found.append(
                 FieldError(f"/header/{position}", "unknown_column", f"No column is called {cell!r:.40}.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from apps.core import csv_text
 from apps.core.errors import FieldError
 from apps.sims.errors import SimBatchInvalid, SimBatchTooLarge
 from apps.sims.iccids import IDENTIFYING, MalformedIccid, normalise
@@ -40,7 +39,6 @@ _FORM_FACTORS = {
     "实体卡": FormFactor.PHYSICAL,
     "esim": FormFactor.ESIM,
 }
-_IGNORED_IN_HEADER = re.compile(r"[\s_\-]")
 # Mainland China is 460; network codes are not tied to a host, since hosts get new ones.
 _IMSI = re.compile(r"460[0-9]{12}")
 
@@ -63,7 +61,11 @@ def parse(content: bytes) -> list[CardRow]:
     """
     if len(content) > MAX_BYTES:
         raise SimBatchTooLarge(f"At most {MAX_BYTES} bytes.")
-    lines = _lines(_decode(content))
+    text = csv_text.decode(content)
+    if text is None:
+        error = FieldError("", "encoding", "Not UTF-8 or GB18030.")
+        raise SimBatchInvalid("The file is neither UTF-8 nor GB18030 text.", errors=[error])
+    lines = csv_text.rows(text)
     columns = _columns(next(lines, (1, None))[1] or [])
     cards: list[CardRow] = []
     found: list[FieldError] = []
@@ -99,37 +101,11 @@ def error_at(row: int, column: str, code: str, detail: str) -> FieldError:
     return FieldError(f"/rows/{row}/{column}" if column else f"/rows/{row}", code, detail)
 
 
-def _decode(content: bytes) -> str:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise SimBatchInvalid(
-        "The file is neither UTF-8 nor GB18030 text.",
-        errors=[FieldError("", "encoding", "Not UTF-8 or GB18030.")],
-    )
-
-
-def _lines(text: str) -> Iterator[tuple[int, list[str] | None]]:
-    """(line of the file, stripped cells) of every line that is not blank; None where it stops being CSV."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield reader.line_num, stripped
-    except csv.Error:
-        yield reader.line_num, None
-
-
 def _columns(header: list[str]) -> list[str]:
     found = []
     columns: list[str] = []
     for position, cell in enumerate(header, start=1):
-        column = _COLUMNS.get(_IGNORED_IN_HEADER.sub("", cell).lower())
+        column = _COLUMNS.get(csv_text.header_name(cell))
         if column is None:
             found.append(FieldError(f"/header/{position}", "unknown_column", "This column is not known."))
         elif column in columns:

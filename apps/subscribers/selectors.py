@@ -25,6 +25,7 @@ from apps.subscribers.models import (
     Subscriber,
     Verification,
     VerificationCheck,
+    WatchListEntry,
 )
 from apps.subscribers.realname import documents, names
 from apps.subscribers.realname.documents import DocumentType
@@ -37,7 +38,6 @@ from apps.subscribers.states import (
     Standing,
     VerificationStatus,
 )
-from apps.subscribers.watch_list import WatchListEntry
 
 # KEY SHARE is what a foreign key takes: any number of orders at once, but no change of the fingerprint. The person
 # comes before the document, as for whoever erases both.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
+from apps.core import csv_text
 from apps.core.errors import FieldError
 from apps.core.logging import scrub
 from apps.subscribers.errors import WatchListInvalid
@@ -42,7 +41,6 @@ _COLUMNS: Mapping[str, str] = MappingProxyType(
     }
 )
 _NEEDED = ("document_type", "number", "reason", "source", "valid_until")
-_IGNORED_IN_HEADER = re.compile(r"[\s_\-]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -66,7 +64,10 @@ def read(content: bytes, *, today: date) -> list[ListedPerson]:
     """
     if len(content) > MAX_BYTES:
         raise _refusal([FieldError("/rows", "too_large", f"At most {MAX_BYTES // 1024 // 1024} MB.")])
-    lines = _lines(_decode(content))
+    written = csv_text.decode(content)
+    if written is None:
+        raise _refusal([FieldError("/rows", "encoding", "The file is neither UTF-8 nor GB18030 text.")])
+    lines = csv_text.rows(written)
     columns = _header(next(lines, (1, []))[1] or [])
     people: list[ListedPerson] = []
     found: list[FieldError] = []
@@ -148,35 +149,12 @@ def _refusal(found: list[FieldError]) -> WatchListInvalid:
     return WatchListInvalid(detail, errors=found[:MAX_ERRORS_LISTED])
 
 
-def _decode(content: bytes) -> str:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            decoded = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in decoded:
-            return decoded
-    raise _refusal([FieldError("/rows", "encoding", "The file is neither UTF-8 nor GB18030 text.")])
-
-
-def _lines(content: str) -> Iterator[tuple[int, list[str] | None]]:
-    """(line of the file, stripped cells) of every line that is not blank; None where it stops being CSV."""
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield reader.line_num, stripped
-    except csv.Error:
-        yield reader.line_num, None
-
-
 def _header(cells: list[str]) -> list[str]:
     """:raises WatchListInvalid: unknown, repeated or missing columns."""
     found: list[FieldError] = []
     columns: list[str] = []
     for position, cell in enumerate(cells, start=1):
-        column = _COLUMNS.get(_IGNORED_IN_HEADER.sub("", cell).lower(), "")
+        column = _COLUMNS.get(csv_text.header_name(cell), "")
         if not column:
             found.append(FieldError(f"/header/{position}", "unknown_column", "This column is not known."))
         elif column in columns:

@@ -15,7 +15,7 @@ from apps.core.actor import Actor
 from apps.operators.models import VirtualOperator
 from apps.subscribers import services
 from apps.subscribers.management import seeding
-from apps.subscribers.models import ReverificationDemand, Subscriber, Verification
+from apps.subscribers.models import ReverificationDemand, Subscriber, Verification, WatchListFile
 from apps.subscribers.realname.documents import DocumentInput, DocumentType
 from apps.subscribers.realname.providers.base import (
     AuthorityAnswer,
@@ -29,7 +29,6 @@ from apps.subscribers.realname.providers.base import (
 )
 from apps.subscribers.services import PersonInput
 from apps.subscribers.states import Channel, DemandReason
-from apps.subscribers.watch_list import WatchListFile
 
 SYSTEM = Actor.system("tests")
 BORN = date(1900, 1, 1)

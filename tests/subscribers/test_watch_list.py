@@ -15,9 +15,15 @@ from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import errors, selectors, services
-from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
+from apps.subscribers.models import (
+    IdentityDocument,
+    Subscriber,
+    Verification,
+    VerificationCheck,
+    WatchListEntry,
+    WatchListFile,
+)
 from apps.subscribers.realname.providers.base import FaceAnswer
-from apps.subscribers.watch_list import WatchListEntry, WatchListFile
 from tests.factories.accounts import given_user
 from tests.factories.operators import given_policy
 from tests.factories.subscribers import (

@@ -11,8 +11,9 @@ from django.contrib import admin
 from apps.accounts.admin_base import Button, Shown, TenantAdmin
 from apps.accounts.admin_display import Panel, StateFilter, badge, code, link, moment, whole_id
 from apps.core.actor import Actor
-from apps.subscribers import admin_registration, services
-from apps.subscribers.admin_watch_list import LISTINGS
+from apps.subscribers import services
+from apps.subscribers.admin import registration
+from apps.subscribers.admin.watch_list import LISTINGS
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification
 from apps.subscribers.realname import words
 from apps.subscribers.services.cases import REVIEW
@@ -115,7 +116,7 @@ class SubscriberAdmin(PersonAdmin):
     empty_sentence = (
         "Subscribers are registered by partner apps or by staff; names and document numbers are shown masked."
     )
-    create = admin_registration.CREATE
+    create = registration.CREATE
     ordering = ("-uid",)
     fields = (("name", "kind"), ("external_id", "created"), ("public_id", "operator"))
     panels = (
@@ -125,7 +126,7 @@ class SubscriberAdmin(PersonAdmin):
             checks_of_subscriber,
             "Nobody has asked for a real-name check yet; no line can be opened.",
         ),
-        admin_registration.STANDING_FOR,
+        registration.STANDING_FOR,
         Panel("Documents", ("Number", "Type", "Valid from", "Valid until", "Country"), documents_of, "None."),
         Panel(
             "Consents", ("Purpose", "Text", "Channel", "Given", "Withdrawn"), consents_of, "None recorded."
@@ -144,7 +145,7 @@ class SubscriberAdmin(PersonAdmin):
             dangerous=True,
             hint="Marked with your name, your reason and the date. Who looked, and why, stays in the audit trail.",
         ),
-        *admin_registration.BUTTONS,
+        *registration.BUTTONS,
         Button("hold", "Place a legal hold", right=HOLD, call=_hold, shown=_is_kept, asks_reason=True),
         Button("lift", "Lift all legal holds", right=HOLD, call=_lift, shown=_is_held, asks_reason=True),
     )

@@ -14,6 +14,7 @@ from apps.subscribers.models.people import (
 )
 from apps.subscribers.models.representatives import Representative
 from apps.subscribers.models.reverification import DemandStep, NoticeTemplate, ReverificationDemand
+from apps.subscribers.models.watch_list import WatchListEntry, WatchListFile
 
 __all__ = [
     "TOMBSTONE",
@@ -30,4 +31,6 @@ __all__ = [
     "Verification",
     "VerificationCheck",
     "VerificationQuerySet",
+    "WatchListEntry",
+    "WatchListFile",
 ]

@@ -27,8 +27,6 @@ from apps.subscribers.states import (
     SubscriberKind,
     VerificationStatus,
 )
-from apps.subscribers.watch_list import WatchListEntry as WatchListEntry
-from apps.subscribers.watch_list import WatchListFile as WatchListFile
 
 # In the place of what was masked.
 TOMBSTONE = "***"

@@ -10,11 +10,16 @@ from django.db.models import Model, Q
 from apps.core import keyring, resealing
 from apps.core.db import operation
 from apps.core.resealing import Batch, Columns, made_with
-from apps.subscribers.models import IdentityDocument, IdentityImage, Representative, Subscriber
+from apps.subscribers.models import (
+    IdentityDocument,
+    IdentityImage,
+    Representative,
+    Subscriber,
+    WatchListEntry,
+)
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.watch_list import count_listings_to_reindex
-from apps.subscribers.watch_list import WatchListEntry
 
 SEALED: Mapping[str, tuple[type[Model], Columns]] = {
     "subscribers": (

@@ -26,12 +26,17 @@ from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
 from apps.subscribers import errors, watch_list_file
-from apps.subscribers.models import IdentityDocument, Verification, VerificationCheck
+from apps.subscribers.models import (
+    IdentityDocument,
+    Verification,
+    VerificationCheck,
+    WatchListEntry,
+    WatchListFile,
+)
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.reasons import checked_reason
 from apps.subscribers.states import CheckOutcome, VerificationStatus
-from apps.subscribers.watch_list import WatchListEntry, WatchListFile
 from apps.subscribers.watch_list_file import ListedPerson
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,9 @@ from apps.operators import selectors as operators
 from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator
 from apps.subscribers import selectors, services
-from apps.subscribers.models import Verification
+from apps.subscribers.models import Verification, WatchListEntry, WatchListFile
 from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.watch_list import MANAGE_WATCH_LIST
-from apps.subscribers.watch_list import WatchListEntry, WatchListFile
 from apps.subscribers.watch_list_file import REASON_CHARACTERS, SOURCE_CHARACTERS
 
 NATIONAL = "National list (all operators)"
