@@ -43,7 +43,6 @@ class Entry:
     after: Mapping[str, Any] | None = None
 
 
-@operation
 def record(
     *,
     actor: Actor,
@@ -57,6 +56,8 @@ def record(
     reason: str = "",
 ) -> None:
     """Adds one row in the caller's transaction, so that a change and its trace are there together or not at all.
+
+    A single statement, which needs no block of its own: this is called in every transaction, often several times.
 
     `action` is "noun.verb", `target_id` a public id, `before` and `after` hold states and ids, never personal data.
     """
