@@ -14,6 +14,8 @@ from apps.numbering import services
 BATCH = 500
 # Set-based, and fastest at about this size.
 RESERVATIONS = 2_000
+# Files have up to thousands of rows.
+RUNS = 20
 # How long one message keeps a worker at long work; beat sends the next.
 SLICE = timedelta(seconds=5)
 
@@ -64,3 +66,11 @@ def fold_stock(**_future: Any) -> None:
 def note_stock_day(**_future: Any) -> None:
     """Keeps the counts of the day so far, for forecasts."""
     services.note_stock_day(now=clock.now())
+
+
+@shared_task(name="numbering.forget_runs")
+def forget_runs(**_future: Any) -> None:
+    """Each night: rows of files that nobody asks for any more."""
+    actor = Actor.system("numbering.forget_runs")
+    while services.forget_runs(actor=actor, now=clock.now(), limit=RUNS):
+        pass

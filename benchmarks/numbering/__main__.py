@@ -20,7 +20,7 @@ def main() -> None:
         from benchmarks.numbering import scenario
 
         report = Report("numbering", settings=database.settings)
-        seconds = options.seconds or (12 if options.rows >= 10_000_000 else 3)
+        seconds = options.seconds or (6 if options.rows >= 10_000_000 else 2)
         scenario.run(database, report, rows=options.rows, seconds=seconds, ways=options.ways)
         report.write()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,9 @@ from django.db import connection
 from apps.core import clock
 from apps.numbering import selectors
 from apps.numbering import services as numbering
+from apps.numbering.models import PhoneNumber
 from apps.numbering.selectors import NumberFilter
+from apps.numbering.selectors.selling import WORK
 from apps.numbering.services.stock import fold_stock
 from apps.numbering.states import NumberGrade
 from apps.operators.models import VirtualOperator
@@ -93,6 +96,63 @@ def search(report: Report, operator: VirtualOperator, *, times: int, title: str 
             f"{title}, {name}: p99", statistics.quantiles(took, n=100)[98], "ms", goal=50, at_most=True
         )
         report.add(f"  p50; {found / len(took):.0f} numbers a page", statistics.median(took), "ms")
+
+
+def read(report: Report, operator: VirtualOperator, *, title: str = "read") -> None:
+    """By EXPLAIN ANALYZE of what a page of each kind of wish asks: how many numbers it reads, and by which indexes.
+
+    :raises RuntimeError: more than the bound of a request, or the table from end to end.
+    """
+    for name, wish in WISHES.items():
+        most, indexes = 0, set[str]()
+        for _ in range(5):
+            numbers: Any = selectors.list_sellable_numbers(
+                actor=SYSTEM, operator_id=operator.pk, wanted=NumberFilter(**wish()), now=clock.now()
+            )
+            asked: list[tuple[str, Any]] = []
+
+            def note(
+                execute: Any, text: str, parameters: Any, many: bool, context: Any, into: Any = asked
+            ) -> Any:
+                into.append((text, parameters))
+                return execute(text, parameters, many, context)
+
+            with connection.execute_wrapper(note):
+                numbers[: PAGE + 1]
+            nodes = [node for text, parameters in asked for node in _scans(text, parameters)]
+            most = max(most, sum(_rows_of(node) for node in nodes))
+            indexes |= {_way(node) for node in nodes}
+        report.add(f"{title}, {name}: {', '.join(sorted(indexes)) or 'none'}", most, "numbers")
+        if most > WORK or _WHOLE in indexes:
+            raise RuntimeError(f"a page of '{name}' reads {most:,} numbers by {indexes}")
+
+
+_WHOLE = "the whole table"
+
+
+def _way(node: dict[str, Any]) -> str:
+    if node["Node Type"] == "Seq Scan":
+        return _WHOLE
+    return str(node.get("Index Name") or node["Plans"][0].get("Index Name", "several"))
+
+
+def _scans(text: str, parameters: Any) -> Iterator[dict[str, Any]]:
+    """What reads the table of numbers in the plan of a statement, as it was carried out."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", parameters)
+        (plan,) = cursor.fetchone()
+    waiting = [(json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        if node.get("Relation Name") == PhoneNumber._meta.db_table and node["Actual Loops"]:
+            yield node
+
+
+def _rows_of(node: dict[str, Any]) -> int:
+    """Wanted or not; the figures of a node are means of its loops."""
+    dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return int((node["Actual Rows"] + dropped) * node["Actual Loops"] + 0.5)
 
 
 def expire(report: Report, operator: VirtualOperator, *, many: int) -> None:

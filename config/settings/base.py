@@ -279,6 +279,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour="3", minute="0"),
         "options": {"expires": 3600},
     },
+    "numbering.forget_runs": {
+        "task": "numbering.forget_runs",
+        "schedule": crontab(hour="3", minute="30"),
+        "options": {"expires": 3600},
+    },
     "numbering.fold_stock": {"task": "numbering.fold_stock", "schedule": 2.0, "options": {"expires": 2}},
     # The last of a day counts.
     "numbering.note_stock_day": {

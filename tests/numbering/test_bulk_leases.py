@@ -353,6 +353,24 @@ def test_discarded_applied_and_foreign_runs(
                 call(actor=SYSTEM, run_uid=run.uid, now=leases.now)
 
 
+def test_old_previews_and_rows_of_old_runs_are_forgotten(leases: Leases) -> None:
+    previewed, applied = leases.look(leases.row("17190000")), leases.look(leases.row("17190010"))
+    leases.apply(applied)
+    leases.work()
+
+    def forget(days: int) -> int:
+        return numbering.forget_runs(actor=SYSTEM, now=leases.now + timedelta(days=days), limit=10)
+
+    assert (forget(6), forget(7), forget(89)) == (0, 1, 0)
+    previewed.refresh_from_db()
+    assert (previewed.status, previewed.rows.count(), applied.rows.count()) == (BulkStatus.DISCARDED, 0, 1)
+    assert AuditEvent.objects.filter(action="bulk_run.discard", target_id=previewed.uid).exists()
+    assert (forget(91), forget(92)) == (1, 0)
+    applied.refresh_from_db()
+    assert (applied.status, applied.total, applied.rows.count()) == (BulkStatus.COMPLETED, 1, 0)
+    assert PhoneNumber.objects.count() == 1000
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_share_a_run_and_a_third_finds_it_done(operator: VirtualOperator, now: datetime) -> None:
     leases = Leases(operator, now)

@@ -266,8 +266,8 @@ def test_when_a_range_runs_out(
 def test_the_day_is_noted_and_old_days_are_forgotten(operator: VirtualOperator, now: datetime) -> None:
     leased = given_range(operator=operator, now=now)
     today = china_date(now)
-    note(leased, today - timedelta(days=401), 7)
-    note(leased, today - timedelta(days=400), 8)
+    note(leased, today - timedelta(days=57), 7)
+    note(leased, today - timedelta(days=56), 8)
     given_quarantined(leased=leased, now=now)
     numbering.note_stock_day(now=now)
     given_reservation(operator=operator, now=now, quantity=4)
@@ -275,7 +275,7 @@ def test_the_day_is_noted_and_old_days_are_forgotten(operator: VirtualOperator, 
     tasks.fold_stock.apply(kwargs={"later": 1}, throw=True)
     assert not StockChange.objects.exists()
     days = StockDay.objects.order_by("counted_on").values_list("counted_on", "available", "in_use")
-    assert list(days) == [(today - timedelta(days=400), 8, 0), (today, 995, 0)]
+    assert list(days) == [(today - timedelta(days=56), 8, 0), (today, 995, 0)]
 
 
 def test_totals_per_carrier_and_grade(
@@ -307,6 +307,19 @@ def test_totals_per_carrier_and_grade(
     assert selectors.list_range_ids_below_minimum(actor=operator_admin, limit=5) == [mobile.pk]
     NumberRange.objects.filter(pk=second.pk).update(minimum_use=61)
     assert selectors.list_range_ids_below_minimum(actor=operator_admin, limit=5) == [mobile.pk, second.pk]
+
+
+def test_a_range_that_is_new_or_split_says_nothing_about_the_others(
+    operator: VirtualOperator, operator_admin: Actor, now: datetime
+) -> None:
+    """Summed day by day, ten thousand numbers leased yesterday would hide that the others are nearly gone."""
+    today = china_date(now)
+    leased, new = given_range(operator=operator, now=now), given_range(operator=operator, now=now)
+    note(leased, today - timedelta(days=11), 1100)
+    note(leased, today - timedelta(days=1), 1000)
+    note(new, today - timedelta(days=1), 1000)
+    everything, ordinary = selectors.list_stock_totals(actor=operator_admin, now=now)
+    assert everything.exhausted_on == ordinary.exhausted_on == today + timedelta(days=200)
 
 
 # --- GET /ranges ----------------------------------------------------------------------------------------------------

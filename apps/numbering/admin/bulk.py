@@ -18,7 +18,7 @@ from apps.core.actor import Actor
 from apps.numbering import selectors, services
 from apps.numbering.models import BulkRun
 from apps.numbering.services.bulk import COLUMNS
-from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import BulkKind, BulkStatus, RowStatus
 from apps.operators import selectors as operators
 from apps.operators.models import VirtualOperator

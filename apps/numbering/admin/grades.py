@@ -20,7 +20,7 @@ from apps.core.actor import Actor
 from apps.numbering import selectors, services
 from apps.numbering.grading import expand
 from apps.numbering.models import GradePolicy, GradeRule
-from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import NumberGrade
 from apps.operators import selectors as operators
 from apps.operators.models import VirtualOperator

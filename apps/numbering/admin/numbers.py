@@ -19,8 +19,8 @@ from apps.numbering import selectors, services
 from apps.numbering.models import EarlyRelease, PhoneNumber
 from apps.numbering.numbers import MACHINE_DIGITS, MalformedNumber, parse_e164
 from apps.numbering.selectors.digits import Digits
-from apps.numbering.services.leasing import MANAGE_NUMBERS
 from apps.numbering.services.quarantine import RELEASE_EARLY
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import NumberStatus, ReleaseStatus, WithheldBy
 
 
@@ -116,6 +116,10 @@ class PhoneNumberAdmin(TenantAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PhoneNumber]:
         """Between the operator's first and last number only: the list follows the key, which all operators share."""
         numbers: QuerySet[PhoneNumber] = super().get_queryset(request)
+        if request.GET.get("status__exact") == str(NumberStatus.WITHHELD.value):
+            numbers = numbers.filter(
+                withheld_by__isnull=False
+            )  # as all of them; it names the index that has only those
         actor = self.actor_of(request)
         if actor.operator_id is None:
             return numbers

@@ -22,7 +22,7 @@ from apps.core.actor import Actor
 from apps.numbering import selectors, services
 from apps.numbering.models import NumberRange
 from apps.numbering.numbers import THOUSAND, MalformedNumber, parse_e164, to_e164
-from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import NumberStatus, RangeStatus
 from apps.operators import selectors as operators
 from apps.operators.calendar import china_date

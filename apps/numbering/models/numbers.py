@@ -67,6 +67,10 @@ class PhoneNumber(models.Model):
                 condition=Q(quarantined_until__isnull=False),
                 name="phone_number_quarantined",
             ),
+            # Few of many: their list would walk the whole table for them.
+            models.Index(
+                fields=["number"], condition=Q(withheld_by__isnull=False), name="phone_number_withheld"
+            ),
         ]
         constraints = [
             # One for all, the usual case first: every row of a range of ten thousand is checked.

@@ -67,24 +67,31 @@ END, r.id
 LIMIT %(limit)s::int
 """  # noqa: S608
 
-# What was free on the first and on the last noted day of the time looked back to.
-_TRENDS = """
-SELECT day.what, min(day.counted_on), max(day.counted_on),
-    (array_agg(day.available ORDER BY day.counted_on))[1], (array_agg(day.available ORDER BY day.counted_on DESC))[1]
+# By how many a day the free numbers became fewer, each range's between its own first and last noted day of the time
+# looked back to: a range that is new, or has become another one, is no change of what the others had.
+_DECLINES = """
+SELECT {what}, sum(own.fewer)
 FROM (
-    SELECT {what} AS what, d.counted_on, sum(d.available) AS available
-    FROM numbering_stockday AS d {joined}
+    SELECT d.range_id, d.grade,
+        ((array_agg(d.available ORDER BY d.counted_on))[1]
+            - (array_agg(d.available ORDER BY d.counted_on DESC))[1])::float
+            / (max(d.counted_on) - min(d.counted_on)) AS fewer
+    FROM numbering_stockday AS d
     WHERE d.counted_on > %(since)s::date AND {where}
-    GROUP BY {what}, d.counted_on
-) AS day
-GROUP BY day.what
+    GROUP BY d.range_id, d.grade
+    HAVING max(d.counted_on) > min(d.counted_on)
+) AS own
+{joined}
+GROUP BY 1
 """
-_RANGE_TRENDS = _TRENDS.format(what="d.range_id", joined="", where="d.range_id = ANY(%(ranges)s::bigint[])")
-_TOTAL_TRENDS = _TRENDS.format(
-    what="h.code || ' ' || d.grade",
-    joined=f"JOIN numbering_numberrange AS r ON r.id = d.range_id AND {_LIVE}"
+_RANGE_DECLINES = _DECLINES.format(
+    what="own.range_id", joined="", where="d.range_id = ANY(%(ranges)s::bigint[])"
+)
+_TOTAL_DECLINES = _DECLINES.format(
+    what="h.code || ' ' || own.grade",
+    joined=f"JOIN numbering_numberrange AS r ON r.id = own.range_id AND {_LIVE}"
     " JOIN operators_hostcarrier AS h ON h.id = r.host_carrier_id",
-    where="(%(operator)s::bigint IS NULL OR d.operator_id = %(operator)s::bigint)",
+    where=_MINE,
 )
 
 # The numbers as they are beside the counts as they are said to be, in one snapshot. Parameter operator, None for all.
@@ -179,9 +186,9 @@ def get_stock(*, range_ids: Collection[int], now: datetime) -> dict[int, Stock]:
     for key, grade, *counts in _rows(_OF_RANGES, ranges=list(range_ids)):
         if any(counts):
             grades[key][NumberGrade(grade)] = Counts(*counts)
-    trends = _declines(_RANGE_TRENDS, now, ranges=list(range_ids))
+    declines = _declines(_RANGE_DECLINES, now, ranges=list(range_ids))
     return {
-        key: Stock(found, _exhausted_on(added_up(found.values()), trends.get(key), now))
+        key: Stock(found, _exhausted_on(added_up(found.values()), declines.get(key), now))
         for key, found in grades.items()
     }
 
@@ -192,17 +199,17 @@ def list_stock_totals(*, actor: Actor, now: datetime) -> list[StockTotal]:
     for carrier, grade, *counts in _rows(_TOTALS, operator=actor.operator_id):
         if any(counts):
             counted.setdefault(carrier, {})[NumberGrade(grade)] = Counts(*counts)
-    trends = _declines(_TOTAL_TRENDS, now, operator=actor.operator_id)
+    declines = _declines(_TOTAL_DECLINES, now, operator=actor.operator_id)
     totals = []
     for carrier, grades in counted.items():
-        declines = {grade: trends.get(f"{carrier} {grade.value}") for grade in grades}
-        known = [decline for decline in declines.values() if decline is not None]
+        own = {grade: declines.get(f"{carrier} {grade.value}") for grade in grades}
+        known = [decline for decline in own.values() if decline is not None]
         every = added_up(grades.values())
         totals.append(
             StockTotal(carrier, None, every, _exhausted_on(every, sum(known) if known else None, now))
         )
         totals += [
-            StockTotal(carrier, grade, counts, _exhausted_on(counts, declines[grade], now))
+            StockTotal(carrier, grade, counts, _exhausted_on(counts, own[grade], now))
             for grade, counts in grades.items()
         ]
     return totals
@@ -227,13 +234,8 @@ def list_stock_differences(*, operator_id: int | None) -> list[StockDifference]:
 
 
 def _declines(statement: str, now: datetime, **parameters: Any) -> dict[Any, float]:
-    """By how many numbers a day the free ones became fewer, where two days at least are noted."""
-    since = china_date(now) - timedelta(days=FORECAST_DAYS)
-    return {
-        what: float(before - after) / (last - first).days
-        for what, first, last, before, after in _rows(statement, since=since, **parameters)
-        if last > first
-    }
+    """Numbers a day; nothing about what has not two noted days at least."""
+    return dict(_rows(statement, since=china_date(now) - timedelta(days=FORECAST_DAYS), **parameters))
 
 
 def _exhausted_on(counts: Counts, decline: float | None, now: datetime) -> date | None:

@@ -5,6 +5,7 @@ from apps.numbering.services.bulk import (
     apply_run,
     continue_runs,
     discard_run,
+    forget_runs,
     preview_leases,
     preview_withholding,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "extend_reservation",
     "finish_return",
     "fold_stock",
+    "forget_runs",
     "keep_range",
     "lease_range",
     "merge_ranges",

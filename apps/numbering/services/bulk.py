@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, connection
@@ -23,8 +23,8 @@ from apps.numbering.errors import BulkHasInvalidRows, BulkHasNoValidRows
 from apps.numbering.models import BulkRow, BulkRun
 from apps.numbering.services import lease_rows, withhold_rows
 from apps.numbering.services.lease_rows import LeaseRow, told
-from apps.numbering.services.leasing import MANAGE_NUMBERS
 from apps.numbering.services.regrading import continue_regrade
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.services.withhold_rows import WithholdRow
 from apps.numbering.states import BulkKind, BulkStatus, RowStatus
 from apps.operators.models import VirtualOperator
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 # Ranges in one transaction: so many that what each costs beside its numbers counts no more, and yet a second's work.
 TOGETHER = 10
 _CHUNK = 5_000
+# What a file's rows said can be read as long as somebody may still ask; nobody applies a preview that old.
+ROWS_KEPT = timedelta(days=90)
+PREVIEW_KEPT = timedelta(days=7)
 
 _INSERT_ROWS = """
 INSERT INTO numbering_bulkrow (run_id, line, status, fields, errors)
@@ -122,10 +125,26 @@ def discard_run(*, actor: Actor, run_uid: str, now: datetime) -> BulkRun:
     """
     actor.require(MANAGE_NUMBERS)
     run = get_by_uid(BulkRun.objects.visible_to(actor).select_for_update(), run_uid)
-    run.end(BulkStatus.DISCARDED, now=now)
-    run.rows.all().delete()
-    _record(actor, "bulk_run.discard", run, now, before=BulkStatus.PREVIEWED)
+    _discard(run, actor, now)
     return run
+
+
+@use_case
+def forget_runs(*, actor: Actor, now: datetime, limit: int) -> int:
+    """Discards previews of PREVIEW_KEPT ago, deletes rows of runs that ended ROWS_KEPT ago; the runs stay.
+
+    At most `limit` of each; returns how many.
+    """
+    over = BulkRun.objects.select_for_update(skip_locked=True)
+    stale = over.filter(status=BulkStatus.PREVIEWED, created_at__lte=now - PREVIEW_KEPT).order_by("id")[
+        :limit
+    ]
+    for run in stale:
+        _discard(run, actor, now)
+    old = BulkRun.objects.filter(ended_at__lte=now - ROWS_KEPT, pk__in=BulkRow.objects.values("run"))
+    ended = list(old.order_by("id").values_list("pk", flat=True)[:limit])
+    BulkRow.objects.filter(run__in=ended).delete()
+    return len(stale) + len(ended)
 
 
 @outside_transaction
@@ -147,6 +166,12 @@ def continue_runs(*, actor: Actor, now: datetime, limit: int) -> bool:
         except DatabaseError:
             logger.exception("bulk run does not go on", extra={"run": run_id})
     return has_moved
+
+
+def _discard(run: BulkRun, actor: Actor, now: datetime) -> None:
+    run.end(BulkStatus.DISCARDED, now=now)
+    run.rows.all().delete()
+    _record(actor, "bulk_run.discard", run, now, before=BulkStatus.PREVIEWED)
 
 
 def _continue_leases(run_id: int, actor: Actor, now: datetime, limit: int) -> bool:

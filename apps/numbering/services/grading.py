@@ -21,7 +21,8 @@ from apps.numbering.errors import (
 )
 from apps.numbering.grading import expand, length_of
 from apps.numbering.models import GradedTail, GradePolicy, GradeRule
-from apps.numbering.services.regrading import MANAGE_NUMBERS, start_regrade, start_regrades
+from apps.numbering.services.regrading import start_regrade, start_regrades
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import NumberGrade
 from apps.operators.errors import AlreadyEnded
 from apps.operators.models import VirtualOperator

@@ -18,6 +18,7 @@ from apps.numbering import selectors
 from apps.numbering.errors import LeaseEnded, LeaseNotLater, RangeInvalid, RangeNotDue
 from apps.numbering.models import NumberRange
 from apps.numbering.services.materialise import create_numbers
+from apps.numbering.services.single import MANAGE_NUMBERS, record_range
 from apps.numbering.services.terms import LeaseRules, LeaseTerms, audited, new_range, refusal_of
 from apps.numbering.states import RangeStatus
 from apps.operators import territory
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 # Leases that one message begins: well within the time limit of a task.
 MOST_AT_ONCE = 500
 
-# The right that an actor needs.
-MANAGE_NUMBERS = "numbering.manage"
 ACTIVATION_FAILED = "range.activate_failed"
 
 
@@ -81,7 +80,7 @@ def plan_range(
         minimum_use=minimum_use,
     )
     planned = _plan(actor, operator, terms, now, has_begun=False)
-    _record(actor, "range.plan", planned, now, after=audited(planned))
+    record_range(actor, "range.plan", planned, now, after=audited(planned))
     return planned
 
 
@@ -97,7 +96,7 @@ def activate_range(*, actor: Actor, range_uid: str, now: datetime) -> NumberRang
     planned = selectors.get_range_for_update(actor=actor, uid=range_uid)
     _check_due(planned, LeaseRules(operator_id=planned.operator_id, now=now), now)
     _begin(planned, now)
-    _record(actor, "range.activate", planned, now, before=RangeStatus.PLANNED)
+    record_range(actor, "range.activate", planned, now, before={"status": RangeStatus.PLANNED})
     return planned
 
 
@@ -192,7 +191,7 @@ def lease_range(
     )
     leased = _plan(actor, operator, terms, now, has_begun=True)
     _begin(leased, now)
-    _record(actor, "range.lease", leased, now, after=audited(leased))
+    record_range(actor, "range.lease", leased, now, after=audited(leased))
     return leased
 
 
@@ -208,7 +207,7 @@ def withdraw_plan(*, actor: Actor, range_uid: str, now: datetime, reason: str = 
     if planned.status != RangeStatus.PLANNED:
         raise InvalidTransition("Only a plan can be withdrawn; a leased range is returned.")
     planned.finish_return(now=now)
-    _record(actor, "range.withdraw", planned, now, before=RangeStatus.PLANNED, reason=reason)
+    record_range(actor, "range.withdraw", planned, now, before={"status": RangeStatus.PLANNED}, reason=reason)
     return planned
 
 
@@ -247,15 +246,13 @@ def renew_lease(
         raise RangeInvalid(errors=[error])
     before = {"leased_until": str(leased.leased_until), "agreement": leased.agreement.uid}
     leased.renew(until=leased_until, agreement=basis)
-    audit.record(
-        actor=actor,
-        action="range.renew",
-        target_type="number_range",
-        target_id=leased.uid,
-        operator_id=leased.operator_id,
+    record_range(
+        actor,
+        "range.renew",
+        leased,
+        now,
         before=before,
         after={"leased_until": str(leased_until), "agreement": basis.uid},
-        now=now,
     )
     return leased
 
@@ -287,15 +284,7 @@ def _note_failure(*, actor: Actor, planned: NumberRange, error: DomainError, now
     after = {"code": error.code, "detail": error.detail}
     last = events.order_by("-id").first()
     if last is None or last.action != ACTIVATION_FAILED or last.after != after:
-        audit.record(
-            actor=actor,
-            action=ACTIVATION_FAILED,
-            target_type="number_range",
-            target_id=planned.uid,
-            operator_id=planned.operator_id,
-            after=after,
-            now=now,
-        )
+        record_range(actor, ACTIVATION_FAILED, planned, now, after=after)
 
 
 def _plan(
@@ -326,26 +315,3 @@ def _begin(planned: NumberRange, now: datetime) -> None:
 
 def _home(leased: NumberRange) -> str:
     return territory.area(leased.home_province, leased.home_city)
-
-
-def _record(
-    actor: Actor,
-    action: str,
-    leased: NumberRange,
-    now: datetime,
-    *,
-    before: RangeStatus | None = None,
-    after: dict[str, str] | None = None,
-    reason: str = "",
-) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        target_type="number_range",
-        target_id=leased.uid,
-        operator_id=leased.operator_id,
-        before=None if before is None else {"status": before},
-        after=after or {"status": leased.status},
-        reason=reason,
-        now=now,
-    )

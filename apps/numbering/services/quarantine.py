@@ -18,8 +18,7 @@ from apps.numbering.errors import (
 )
 from apps.numbering.models import EarlyRelease, PhoneNumber
 from apps.numbering.numbers import to_e164
-from apps.numbering.services.leasing import MANAGE_NUMBERS
-from apps.numbering.services.single import lock, record
+from apps.numbering.services.single import MANAGE_NUMBERS, lock, record
 from apps.numbering.states import NumberStatus, ReleaseStatus
 from apps.operators import policies
 from apps.operators.policies import PolicyKey

@@ -13,11 +13,9 @@ from apps.core.db import operation, serialize_on, use_case
 from apps.core.errors import NotFound
 from apps.numbering.models import BulkRun, GradeRule, NumberRange
 from apps.numbering.services.materialise import grade_numbers
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import BulkKind, BulkStatus, RangeStatus, RowStatus
 from apps.operators.models import VirtualOperator
-
-# The right that an actor needs.
-MANAGE_NUMBERS = "numbering.manage"
 
 # Ranges of the operator that the run does not know yet: all at first; later those leased or split off meanwhile.
 _ADD_RANGES = f"""

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from django.db import connection
 
-from apps.audit import services as audit
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.core.errors import InvalidTransition
@@ -14,8 +13,8 @@ from apps.numbering import selectors
 from apps.numbering.errors import RangeNotEmpty
 from apps.numbering.models import NumberRange
 from apps.numbering.selectors.ranges import LIVING
-from apps.numbering.services.leasing import MANAGE_NUMBERS
 from apps.numbering.services.quarantine import drop_requests
+from apps.numbering.services.single import MANAGE_NUMBERS, record_range
 from apps.numbering.services.stock import fold_ranges
 from apps.numbering.states import NumberStatus, RangeStatus
 
@@ -45,7 +44,9 @@ def begin_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = "
     actor.require(MANAGE_NUMBERS)
     leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
     leased.begin_return(now=now)
-    _record(actor, "range.begin_return", leased, RangeStatus.ACTIVE, now, reason=reason)
+    record_range(
+        actor, "range.begin_return", leased, now, before={"status": RangeStatus.ACTIVE}, reason=reason
+    )
     return leased
 
 
@@ -59,7 +60,7 @@ def keep_range(*, actor: Actor, range_uid: str, now: datetime, reason: str = "")
     actor.require(MANAGE_NUMBERS)
     leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
     leased.keep()
-    _record(actor, "range.keep", leased, RangeStatus.RETURNING, now, reason=reason)
+    record_range(actor, "range.keep", leased, now, before={"status": RangeStatus.RETURNING}, reason=reason)
     return leased
 
 
@@ -85,7 +86,14 @@ def finish_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = 
     drop_requests(returned, actor=actor, now=now)
     fold_ranges(range_ids=[leased.pk])
     numbers = {status.name: count for status, count in before.items()}
-    _record(actor, "range.finish_return", leased, RangeStatus.RETURNING, now, reason=reason, numbers=numbers)
+    record_range(
+        actor,
+        "range.finish_return",
+        leased,
+        now,
+        before={"status": RangeStatus.RETURNING} | ({"numbers": numbers} if numbers else {}),
+        reason=reason,
+    )
     return leased
 
 
@@ -97,26 +105,3 @@ def _require_empty(leased: NumberRange) -> dict[NumberStatus, int]:
         listed = ", ".join(f"{count} {name}" for name, count in living.items())
         raise RangeNotEmpty(f"Some numbers of the range still live: {listed}.", counts=living)
     return counts
-
-
-def _record(
-    actor: Actor,
-    action: str,
-    leased: NumberRange,
-    before: RangeStatus,
-    now: datetime,
-    *,
-    reason: str,
-    numbers: dict[str, int] | None = None,
-) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        target_type="number_range",
-        target_id=leased.uid,
-        operator_id=leased.operator_id,
-        before={"status": before} | ({"numbers": numbers} if numbers else {}),
-        after={"status": leased.status},
-        reason=reason,
-        now=now,
-    )

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from django.db import connection
 
-from apps.audit import services as audit
 from apps.core.actor import Actor
 from apps.core.db import operation, serialize_on
 from apps.core.errors import FieldError, InvalidTransition
@@ -19,7 +18,7 @@ from apps.numbering.errors import RangeCrossesHomeArea, RangeInvalid, RangesNotM
 from apps.numbering.models import NumberRange
 from apps.numbering.models.ranges import TERMS
 from apps.numbering.numbers import BLOCK, THOUSAND
-from apps.numbering.services.leasing import MANAGE_NUMBERS
+from apps.numbering.services.single import MANAGE_NUMBERS, record_range
 from apps.numbering.services.stock import fold_ranges
 from apps.numbering.states import RangeStatus
 
@@ -65,8 +64,8 @@ def split_range(*, actor: Actor, range_uid: str, at: int, now: datetime) -> tupl
         # They were of more numbers than it has now.
         cursor.execute(_FORGET_DAYS, [lower.pk])
     _fold(lower, upper)
-    _record(actor, "range.split", lower, now, before=before, after=_span(lower) | {"rest": upper.uid})
-    _record(actor, "range.split_off", upper, now, before=None, after=_span(upper) | {"from": lower.uid})
+    record_range(actor, "range.split", lower, now, before=before, after=_span(lower) | {"rest": upper.uid})
+    record_range(actor, "range.split_off", upper, now, before=None, after=_span(upper) | {"from": lower.uid})
     return lower, upper
 
 
@@ -90,8 +89,8 @@ def merge_ranges(*, actor: Actor, range_uid: str, other_uid: str, now: datetime)
     with connection.cursor() as cursor:
         cursor.execute(_ADD_DAYS, {"from": upper.pk, "to": lower.pk})
     _fold(lower, upper)
-    _record(actor, "range.merge", lower, now, before=before, after=_span(lower) | {"with": upper.uid})
-    _record(actor, "range.merge_into", upper, now, before=_span(upper), after={"into": lower.uid})
+    record_range(actor, "range.merge", lower, now, before=before, after=_span(lower) | {"with": upper.uid})
+    record_range(actor, "range.merge_into", upper, now, before=_span(upper), after={"into": lower.uid})
     return lower
 
 
@@ -140,24 +139,3 @@ def _fold(lower: NumberRange, upper: NumberRange) -> None:
 
 def _span(leased: NumberRange) -> dict[str, str]:
     return {"status": leased.status, "numbers": f"{leased.first}-{leased.last}"}
-
-
-def _record(
-    actor: Actor,
-    action: str,
-    leased: NumberRange,
-    now: datetime,
-    *,
-    before: dict[str, str] | None,
-    after: dict[str, str],
-) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        target_type="number_range",
-        target_id=leased.uid,
-        operator_id=leased.operator_id,
-        before=before,
-        after=after,
-        now=now,
-    )

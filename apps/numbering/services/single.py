@@ -1,15 +1,20 @@
-"""One number: its lock, and its row in the audit trail."""
+"""One number, one range: the right to change them, the lock, the row in the audit trail."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from apps.audit import services as audit
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.numbering import selectors
-from apps.numbering.models import PhoneNumber
+from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.states import NumberStatus, WithheldBy
+
+# The right that an actor needs for whatever is not a partner's business.
+MANAGE_NUMBERS = "numbering.manage"
 
 
 def lock(actor: Actor, number: int) -> PhoneNumber:
@@ -37,5 +42,29 @@ def record(
         reason=reason,
         before={"status": before.name},
         after=after,
+        now=now,
+    )
+
+
+def record_range(
+    actor: Actor,
+    action: str,
+    leased: NumberRange,
+    now: datetime,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str = "",
+) -> None:
+    """Without `after`: the state that it has now."""
+    audit.record(
+        actor=actor,
+        action=action,
+        target_type="number_range",
+        target_id=leased.uid,
+        operator_id=leased.operator_id,
+        before=before,
+        after=after or {"status": leased.status},
+        reason=reason,
         now=now,
     )

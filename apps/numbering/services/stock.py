@@ -10,12 +10,14 @@ from django.db import connection
 from apps.audit import services as audit
 from apps.core.actor import Actor
 from apps.core.db import operation, use_case
-from apps.numbering.selectors.stock import DIFFERENCES
+from apps.core.errors import NotFound
+from apps.numbering.selectors.stock import DIFFERENCES, FORECAST_DAYS
+from apps.numbering.services.single import MANAGE_NUMBERS
 from apps.numbering.states import NumberStatus
 from apps.operators.calendar import china_date
 
-# How long the daily counts are kept.
-DAYS_KEPT = 400
+# Daily counts are kept for what forecasts look back to, and some days more for whoever asks why one changed.
+DAYS_KEPT = 2 * FORECAST_DAYS
 
 _STATES = tuple(status.name.lower() for status in NumberStatus)
 _NAMES = ", ".join(_STATES)
@@ -79,7 +81,12 @@ def repair_stock(*, actor: Actor, operator_id: int | None, now: datetime) -> int
     """Counts all numbers of the operator (None: of all) and sets right what was wrong; returns how many counts were.
 
     Reads every row: for doubts, not for every day.
+
+    :raises Forbidden: without the right numbering.manage. :raises NotFound: not only the actor's own operator.
     """
+    actor.require(MANAGE_NUMBERS)
+    if not actor.sees(operator_id):
+        raise NotFound
     with connection.cursor() as cursor:
         cursor.execute(_REPAIR, {"operator": operator_id})
         wrong = len(cursor.fetchall())

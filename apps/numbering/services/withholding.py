@@ -8,9 +8,8 @@ from apps.core.actor import Actor, ActorKind
 from apps.core.db import operation
 from apps.numbering.errors import NumberInUse, NumberNotWithheld
 from apps.numbering.models import PhoneNumber
-from apps.numbering.services.leasing import MANAGE_NUMBERS
 from apps.numbering.services.quarantine import drop_requests, require_reason
-from apps.numbering.services.single import lock, record
+from apps.numbering.services.single import MANAGE_NUMBERS, lock, record
 from apps.numbering.states import NumberStatus, WithheldBy
 
 
