@@ -18,6 +18,7 @@ _COULD_BE_IDENTITY = re.compile(r"\d{15}|\d{17}[\dXx]")
 # W3C Trace Context: version ff and ids of nothing but zeros are invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
+_API = ("/api/", "/oauth/", "/carrier/", "/.well-known/")
 # Where files are sent rather than JSON.
 _UPLOADS = re.compile(r"/api/v1/subscribers/[^/]+/documents\Z")
 
@@ -25,11 +26,13 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/oauth/", "/carrier/", "/.well-known/"))
+    return request.path.startswith(_API)
 
 
 def limit_of(path: str) -> int:
     """How many bytes of a body are read there."""
+    if not path.startswith(_API):
+        return settings.KAIHU_MAX_PAGE_BYTES
     return settings.KAIHU_MAX_UPLOAD_BYTES if _UPLOADS.match(path) else settings.KAIHU_MAX_BODY_BYTES
 
 
@@ -68,7 +71,7 @@ class BodyLimitMiddleware:
         except ValueError:
             length = 0
         most = limit_of(request.path)
-        if is_api(request) and length > most:
+        if length > most:
             return plain_problem(request, status=413, detail=f"At most {most} bytes.")
         response = self.get_response(request)
         if is_api(request):

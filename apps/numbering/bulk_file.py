@@ -11,6 +11,7 @@ from apps.numbering.errors import BulkFileInvalid, BulkFileTooLarge
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ROWS = 100_000
+MAX_COLUMNS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ def _whole(line: int, cells: list[str] | None) -> list[str]:
 
 
 def _header(cells: list[str], columns: Columns) -> list[str]:
-    """:raises BulkFileInvalid: unknown, repeated or missing columns."""
+    """:raises BulkFileInvalid: unknown, repeated or missing columns, or more than any file has."""
+    if len(cells) > MAX_COLUMNS:
+        error = FieldError("/header", "too_many_cells", f"At most {MAX_COLUMNS} columns.")
+        raise BulkFileInvalid("The header is not as it should be.", errors=[error])
     found = []
     header: list[str] = []
     for position, cell in enumerate(cells, start=1):

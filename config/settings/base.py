@@ -339,6 +339,8 @@ OAUTH2_PROVIDER: dict[str, Any] = {
 KAIHU_MAX_BODY_BYTES = 1024 * 1024
 # Where images are uploaded: 5 MB, and the form around them.
 KAIHU_MAX_UPLOAD_BYTES = 5 * 1024 * 1024 + 64 * 1024
+# Files of staff: 16 MB, and the form around them.
+KAIHU_MAX_PAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],

@@ -149,7 +149,9 @@ def test_a_strange_length_is_no_crash(client: Client, length: str) -> None:
 
 def test_pages_for_people_have_their_own_limit(client: Client, settings: Any) -> None:
     settings.KAIHU_MAX_BODY_BYTES = 10
+    settings.KAIHU_MAX_PAGE_BYTES = 11
     assert client.post("/elsewhere", b"x" * 11, content_type="text/plain").content == b"11 bytes"
+    assert client.post("/elsewhere", b"x" * 12, content_type="text/plain").status_code == 413
 
 
 def test_answers_of_the_api_are_kept_nowhere(client: Client) -> None:

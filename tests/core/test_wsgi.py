@@ -23,7 +23,11 @@ def read_by_the_application(body: bytes, **environ: Any) -> tuple[str, bytes]:
     return seen["length"], seen["body"]
 
 
-CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+CHUNKED = {
+    "HTTP_TRANSFER_ENCODING": "chunked",
+    "wsgi.input_terminated": True,
+    "PATH_INFO": "/api/v1/reservations",
+}
 
 
 @pytest.mark.parametrize("body", [b"", b'{"quantity":3}'])

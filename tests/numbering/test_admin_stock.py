@@ -10,15 +10,17 @@ from django.contrib.messages import get_messages
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.accounts.states import Role
+from apps.numbering import services as numbering
 from apps.numbering.models import EarlyRelease, NumberRange, PhoneNumber, StockDay
 from apps.numbering.states import NumberStatus
 from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator
 from tests.factories.accounts import given_user
-from tests.factories.numbering import given_early_release, given_quarantined, given_range
+from tests.factories.numbering import SYSTEM, given_early_release, given_quarantined, given_range
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +120,39 @@ def test_two_people_end_a_quarantine(
     client.force_login(given_user(role=Role.COMPLIANCE, operator=operator, now=now))
     assert "available" in press(client, "earlyrelease", wish.pk, "approve")
     assert PhoneNumber.objects.get(number=number).status == NumberStatus.AVAILABLE
+
+
+def test_an_old_wish_says_nothing_of_the_next_holder_of_the_block(
+    client: Client,
+    leased: NumberRange,
+    other_operator: VirtualOperator,
+    operator: VirtualOperator,
+    now: datetime,
+) -> None:
+    wish = given_early_release(leased=leased, now=now)
+    page = reverse("admin:numbering_earlyrelease_change", args=[wish.pk])
+    client.force_login(given_user(role=Role.COMPLIANCE, operator=operator, now=now))
+    numbering.withhold_number(actor=SYSTEM, number=wish.number_id, reason="x", now=now)
+    numbering.begin_return(actor=SYSTEM, range_uid=leased.uid, now=now)
+    numbering.finish_return(actor=SYSTEM, range_uid=leased.uid, now=now + timedelta(days=91))
+    theirs = given_range(operator=other_operator, now=now, prefix=leased.prefix)
+    later = now + timedelta(days=3)
+    given_quarantined(leased=theirs, now=later, offset=wish.number_id - theirs.first)
+    until = PhoneNumber.objects.get(pk=wish.number_id).quarantined_until
+    assert until is not None
+    assert f"{timezone.localtime(until):%Y-%m-%d}" not in client.get(page).content.decode()
+
+
+@pytest.mark.parametrize(
+    "query", ["number__regex=(1%2B)%2B%24", "number__contains=888", "number__startswith=171"]
+)
+def test_patterns_are_not_held_against_every_number(
+    client: Client, leased: NumberRange, operator: VirtualOperator, now: datetime, query: str
+) -> None:
+    client.force_login(given_user(role=Role.SUPPORT, operator=operator, now=now))
+    page = reverse("admin:numbering_phonenumber_changelist")
+    assert client.get(f"{page}?{query}").status_code == 400
+    assert client.get(f"{page}?status__exact=4").status_code == 200
 
 
 @pytest.mark.parametrize("role", [Role.SUPPORT, Role.ENGINEER])

@@ -103,6 +103,8 @@ def test_encodings_and_headers_of_people(leases: Leases, encoding: str) -> None:
         (b"", "/header", "missing_column"),
         (HEADER.encode(), "/rows", "empty"),
         (f"{HEADER},imsi\n1".encode(), "/header/7", "unknown_column"),
+        # One error, not one for each cell: 16 MB of commas are eight million.
+        (b"a," * 100_000, "/header", "too_many_cells"),
         (f"{HEADER},prefix\n1".encode(), "/header/7", "repeated_column"),
         (HEADER.replace("carrier,", "").encode(), "/header", "missing_column"),
         (f'{HEADER}\n\n"unicom"x,1\n'.encode(), "/rows/3", "malformed_csv"),
@@ -115,6 +117,12 @@ def test_a_file_that_cannot_be_read(leases: Leases, content: bytes, pointer: str
     found = [(error.pointer, error.code) for error in caught.value.errors]
     assert (pointer, code) in found
     assert BulkRun.objects.count() == 0
+
+
+def test_a_line_that_stands_there_many_times_is_told_once_each(leases: Leases) -> None:
+    run = leases.look(*[leases.row("17190000")] * 50)
+    told = [len(errors) for errors in run.rows.values_list("errors", flat=True)]
+    assert told == [1] * 50
 
 
 def test_a_file_that_is_too_large(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:

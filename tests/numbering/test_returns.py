@@ -19,7 +19,7 @@ from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.services.stock import fold_stock
 from apps.numbering.states import NumberStatus, RangeStatus, ReleaseStatus, WithheldBy
 from apps.operators.models import VirtualOperator
-from tests.factories.numbering import SYSTEM, given_range, given_reservation
+from tests.factories.numbering import SYSTEM, given_quarantined, given_range, given_reservation
 from tests.races.threads import at_once
 from tests.refusals import refused
 
@@ -69,7 +69,7 @@ def test_what_lives_stops_the_return_and_is_listed(leased: NumberRange, now: dat
     refused_by_carrier = take(leased, now, number=leased.first + 3)
     numbering.withhold_number(actor=SYSTEM, number=refused_by_carrier.number, reason="taken", now=now)
 
-    plan = selectors.plan_return(actor=SYSTEM, leased=leased)
+    plan = selectors.plan_return(actor=SYSTEM, leased=leased, now=now)
     assert plan.counts == {"AVAILABLE": 996, "RESERVED": 1, "IN_USE": 1, "QUARANTINED": 1, "WITHHELD": 1}
     assert [number.number for number in plan.living] == [leased.first, leased.first + 1, leased.first + 2]
     assert not plan.is_ready
@@ -82,7 +82,7 @@ def test_what_lives_stops_the_return_and_is_listed(leased: NumberRange, now: dat
     numbering.release_reservation(actor=SYSTEM, reservation_uid=held.uid, now=now)
     numbering.return_unused_number(actor=SYSTEM, number=used.number, now=now)
     assert numbering.end_quarantines(actor=SYSTEM, now=later, limit=10) == 1
-    assert selectors.plan_return(actor=SYSTEM, leased=leased).is_ready
+    assert selectors.plan_return(actor=SYSTEM, leased=leased, now=later).is_ready
     step(numbering.finish_return, leased, later)
     leased.refresh_from_db()
     assert (leased.status, leased.returned_at) == (RangeStatus.RETURNED, later)
@@ -93,14 +93,42 @@ def test_what_lives_stops_the_return_and_is_listed(leased: NumberRange, now: dat
     assert selectors.list_stock_differences(operator_id=None) == []
 
 
+@pytest.mark.parametrize("by", WithheldBy)
+def test_a_return_is_no_way_round_police_and_fraud(
+    leased: NumberRange, now: datetime, by: WithheldBy
+) -> None:
+    """One person could return the range, lease it again and sell the number, which nobody released."""
+    numbering.withhold_number(actor=SYSTEM, number=leased.first, by=by, reason="asked for", now=now)
+    kept = by in (WithheldBy.POLICE, WithheldBy.FRAUD)
+    plan = selectors.plan_return(actor=SYSTEM, leased=leased, now=now)
+    assert plan.is_ready is not kept
+    step(numbering.begin_return, leased, now)
+    if kept:
+        assert [number.number for number in plan.living] == [leased.first]
+        with refused(RangeNotEmpty, counts={"WITHHELD": 1}):
+            step(numbering.finish_return, leased, now)
+        numbering.release_withheld_number(actor=SYSTEM, number=leased.first, reason="released", now=now)
+    step(numbering.finish_return, leased, now)
+    assert PhoneNumber.objects.get(number=leased.first).status == NumberStatus.RETURNED
+
+
+def test_nor_round_a_quarantine(leased: NumberRange, now: datetime) -> None:
+    number = given_quarantined(leased=leased, now=now)
+    numbering.withhold_number(actor=SYSTEM, number=number, reason="odd calls", now=now)
+    step(numbering.begin_return, leased, now)
+    with refused(RangeNotEmpty, counts={"WITHHELD": 1}):
+        step(numbering.finish_return, leased, now + timedelta(days=89))
+    step(numbering.finish_return, leased, now + timedelta(days=91))
+
+
 def test_the_plan_lists_a_hundred_and_not_those_of_others(
     leased: NumberRange, other_operator: VirtualOperator, now: datetime
 ) -> None:
     PhoneNumber.objects.filter(range=leased).update(status=NumberStatus.IN_USE)
-    plan = selectors.plan_return(actor=SYSTEM, leased=leased)
+    plan = selectors.plan_return(actor=SYSTEM, leased=leased, now=now)
     assert (len(plan.living), plan.counts) == (100, {"IN_USE": 1000})
     with refused(NotFound):
-        selectors.plan_return(actor=Actor.system("x", operator_id=other_operator.pk), leased=leased)
+        selectors.plan_return(actor=Actor.system("x", operator_id=other_operator.pk), leased=leased, now=now)
 
 
 def test_a_returned_block_is_leased_again_by_anybody(
@@ -188,9 +216,9 @@ def test_what_was_asked_about_a_quarantine_does_not_outlive_the_return(
     number = take(leased, now).number
     numbering.quarantine_number(actor=SYSTEM, number=number, now=now)
     wish = numbering.request_early_release(actor=SYSTEM, number=number, reason="asked for", now=now)
-    numbering.withhold_number(actor=SYSTEM, number=number, by=WithheldBy.POLICE, reason="case", now=now)
+    numbering.withhold_number(actor=SYSTEM, number=number, by=WithheldBy.CARRIER, reason="case", now=now)
     step(numbering.begin_return, leased, now)
-    step(numbering.finish_return, leased, now)
+    step(numbering.finish_return, leased, now + timedelta(days=91))
     wish.refresh_from_db()
     assert wish.status == ReleaseStatus.REJECTED
 

@@ -20,55 +20,13 @@ from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.selectors import NumberFilter, selling
 from apps.numbering.selectors.digits import Digits
 from apps.numbering.services.stock import fold_stock
-from apps.numbering.states import NumberGrade, NumberStatus, RangeStatus
-from apps.operators.calendar import china_date
-from apps.operators.models import VirtualOperator, WholesaleAgreement
+from apps.numbering.states import NumberGrade, NumberStatus
+from apps.operators.models import VirtualOperator
 from tests.factories.accounts import ApiClient
 from tests.factories.numbering import SYSTEM, given_partner
+from tests.numbering.pieces import given_piece, rows_read
 
 PATH = "/api/v1/numbers"
-
-
-def given_piece(
-    operator: VirtualOperator,
-    now: datetime,
-    first: int,
-    count: int,
-    *,
-    carrier: str = "unicom",
-    every: int = 1,
-    **fields: Any,
-) -> NumberRange:
-    """A range of any size within a ten-thousand block, as splitting makes them; `every` so many-th number is free, the
-    others are in use; every 4,000th is gold."""
-    agreement = WholesaleAgreement.objects.get(operator=operator, host_carrier__code=carrier)
-    piece = NumberRange.objects.create(
-        operator=operator,
-        agreement=agreement,
-        host_carrier=agreement.host_carrier,
-        digits=len(str(first)),
-        prefix=str(first)[:-4],
-        first=first,
-        last=first + count - 1,
-        leased_from=china_date(now),
-        leased_until=china_date(now).replace(year=china_date(now).year + 1),
-        created_at=now,
-        **{
-            "home_province": "广东",
-            "home_city": "深圳",
-            "status": RangeStatus.ACTIVE,
-            "activated_at": now,
-            **fields,
-        },
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO numbering_phonenumber (number, range_id, operator_id, status, grade)"
-            " SELECT each, %s, %s, CASE WHEN each %% %s::int = 0 THEN 0 ELSE 2 END,"
-            " CASE WHEN each %% 4000 = 0 THEN 3 ELSE 0 END FROM generate_series(%s::bigint, %s::bigint) AS each",
-            [piece.pk, operator.pk, every, piece.first, piece.last],
-        )
-    return piece
 
 
 def scatter(seed: int, *, free: int) -> None:
@@ -411,9 +369,9 @@ def test_a_nearly_full_operator_is_searched_in_bounded_steps(
         after: int | None = 0
         most = pages = 0
         while after is not None:
-            before = _rows_read()
+            before = rows_read()
             page = world.search(chosen).filter(number__gt=after)[:51]
-            most = max(most, _rows_read() - before)
+            most = max(most, rows_read() - before)
             listed += [tuple(row.values()) for row in page]
             after = page[-1]["number"] if len(page) == 51 else page.reached
             pages += 1
@@ -423,19 +381,23 @@ def test_a_nearly_full_operator_is_searched_in_bounded_steps(
         if chosen.grade:
             # Gold is every 4,000th.
             assert most <= 1_000, name
-        before = _rows_read()
+        before = rows_read()
         assert world.search(chosen).count() == len(listed), name
-        assert _rows_read() - before <= selling.COUNT_WORK, name
+        assert rows_read() - before <= selling.COUNT_WORK, name
 
 
-def _rows_read() -> int:
-    """Numbers that this transaction has read, wanted or not."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
-            " WHERE relname = 'numbering_phonenumber'"
-        )
-        return int(cursor.fetchone()[0])
+def test_an_ending_that_the_grade_never_has_takes_few_statements(
+    operator: VirtualOperator, now: datetime
+) -> None:
+    """Looked for range by range, it would be a statement for each."""
+    pieces = [given_piece(operator, now, 17_100_000_000 + n * 20_000, 4_001) for n in range(40)]
+    fold_stock()
+    world = World(operator, now, {leased.pk: leased for leased in pieces})
+    said = _statements(
+        lambda: world.search(NumberFilter(grade=NumberGrade.GOLD, suffix="1"))[:2],
+    )
+    assert len(said) <= 10
+    assert len(world.search(NumberFilter(grade=NumberGrade.GOLD, suffix="0"))[:51]) == 51
 
 
 def _look(world: World, wanted: NumberFilter) -> list[dict[str, Any]]:

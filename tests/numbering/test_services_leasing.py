@@ -127,6 +127,13 @@ def test_every_bad_field_is_named(offer: dict[str, Any], now: datetime) -> None:
     ]
 
 
+@pytest.mark.parametrize("home_city", ["=1+1", "@SUM(A1)", "\u202e深圳", "深\x07圳", " 深圳", ""])
+def test_a_home_area_is_the_name_of_a_place(offer: dict[str, Any], home_city: str) -> None:
+    """Partners open it in a spreadsheet."""
+    error = refuse(RangeInvalid, offer, home_city=home_city)
+    assert [each.pointer for each in error.errors] == ["/home_city"]
+
+
 def test_lease_lies_within_the_agreement(offer: dict[str, Any], agreement: WholesaleAgreement) -> None:
     numbering.lease_range(
         **{**offer, "leased_from": agreement.valid_from, "leased_until": agreement.valid_until}

@@ -16,6 +16,8 @@ from apps.accounts.admin_display import Panel, StateFilter, badge, link, moment
 from apps.accounts.admin_forms import ServiceForm
 from apps.core.actor import Actor
 from apps.numbering import selectors, services
+from apps.numbering.bulk_file import MAX_BYTES
+from apps.numbering.errors import BulkFileTooLarge
 from apps.numbering.models import BulkRun
 from apps.numbering.services.bulk import COLUMNS
 from apps.numbering.services.single import MANAGE_NUMBERS
@@ -56,6 +58,8 @@ class ImportForm(ServiceForm):
 def look_at(
     *, actor: Actor, now: datetime, operator: VirtualOperator, kind: str, file: Any
 ) -> tuple[BulkRun, str]:
+    if file.size > MAX_BYTES:
+        raise BulkFileTooLarge
     run = _CALLS[BulkKind(kind)](
         actor=actor, operator=operator, file_name=file.name, content=file.read(), now=now
     )

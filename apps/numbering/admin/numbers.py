@@ -245,7 +245,8 @@ class EarlyReleaseAdmin(TenantAdmin):
 
     @admin.display(description="Quarantined until")
     def quarantine(self, row: EarlyRelease) -> str:
-        return moment(row.number.quarantined_until)
+        # The block may be another operator's by now.
+        return moment(row.number.quarantined_until) if row.number.operator_id == row.operator_id else "-"
 
     @admin.display(description="Asked")
     def asked(self, row: EarlyRelease) -> str:

@@ -185,7 +185,7 @@ def _in(*states: RangeStatus) -> Any:
 def living_in(*, actor: Actor, row: NumberRange) -> Iterator[tuple[object, ...]]:
     if row.status not in (RangeStatus.ACTIVE, RangeStatus.RETURNING):
         return
-    for number in selectors.plan_return(actor=actor, leased=row).living:
+    for number in selectors.plan_return(actor=actor, leased=row, now=clock.now()).living:
         held = number.reservation
         yield (
             link(model="numbering_phonenumber", key=number.pk, text=number.e164),

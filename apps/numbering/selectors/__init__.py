@@ -16,6 +16,7 @@ from apps.numbering.selectors.grades import (
 )
 from apps.numbering.selectors.ranges import (
     ReturnPlan,
+    count_kept,
     count_numbers,
     get_next_range,
     get_range,
@@ -55,6 +56,7 @@ __all__ = [
     "Stock",
     "StockTotal",
     "count_early_releases",
+    "count_kept",
     "count_numbers",
     "count_rows",
     "get_early_release_for_update",

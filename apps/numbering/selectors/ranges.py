@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from apps.core.actor import Actor
 from apps.core.errors import NotFound
 from apps.core.public_ids import get_by_uid
 from apps.numbering.models import NumberRange, PhoneNumber
 from apps.numbering.numbers import BLOCK
-from apps.numbering.states import NumberStatus, RangeStatus
+from apps.numbering.states import NumberStatus, RangeStatus, WithheldBy
 from apps.operators import policies
 from apps.operators.calendar import china_date
 from apps.operators.policies import PolicyKey
@@ -97,13 +97,17 @@ def list_due_plans(*, now: datetime, limit: int) -> list[NumberRange]:
 
 def count_numbers(*, leased: NumberRange) -> dict[NumberStatus, int]:
     """How many numbers of the range are in each state, counted, not remembered; states without any are left out."""
-    numbers = PhoneNumber.objects.filter(number__range=(leased.first, leased.last), range_id=leased.pk)
-    counted = numbers.order_by("status").values_list("status").annotate(count=Count("*"))
+    counted = _numbers_of(leased).order_by("status").values_list("status").annotate(count=Count("*"))
     return {NumberStatus(status): count for status, count in counted}
 
 
-def plan_return(*, actor: Actor, leased: NumberRange) -> ReturnPlan:
-    """What still lives in the range.
+def count_kept(*, leased: NumberRange, now: datetime) -> int:
+    """Withheld numbers of the range that no return may let loose."""
+    return _numbers_of(leased).filter(_kept(now)).count()
+
+
+def plan_return(*, actor: Actor, leased: NumberRange, now: datetime) -> ReturnPlan:
+    """What still lives in the range, and what is kept in it.
 
     :raises NotFound: another operator's.
     """
@@ -111,9 +115,18 @@ def plan_return(*, actor: Actor, leased: NumberRange) -> ReturnPlan:
         raise NotFound
     counts = count_numbers(leased=leased)
     living: tuple[PhoneNumber, ...] = ()
-    if any(counts.get(status) for status in LIVING):
-        numbers = PhoneNumber.objects.filter(number__range=(leased.first, leased.last), range_id=leased.pk)
-        living = tuple(
-            numbers.filter(status__in=LIVING).select_related("reservation").order_by("number")[:LIVING_LISTED]
-        )
+    if any(counts.get(status) for status in (*LIVING, NumberStatus.WITHHELD)):
+        numbers = _numbers_of(leased).filter(Q(status__in=LIVING) | _kept(now))
+        living = tuple(numbers.select_related("reservation").order_by("number")[:LIVING_LISTED])
     return ReturnPlan({status.name: count for status, count in counts.items()}, living)
+
+
+def _numbers_of(leased: NumberRange) -> QuerySet[PhoneNumber]:
+    return PhoneNumber.objects.filter(number__range=(leased.first, leased.last), range_id=leased.pk)
+
+
+def _kept(now: datetime) -> Q:
+    """Out of a quarantine that is not over, or for police or fraud: whoever leases the block next must not sell it."""
+    return Q(withheld_by__isnull=False) & (
+        Q(quarantined_until__gt=now) | Q(withheld_by__in=(WithheldBy.POLICE, WithheldBy.FRAUD))
+    )

@@ -236,7 +236,7 @@ class SellableNumbers:
         """The first ones; fewer than asked for, with `reached`, when they are too far apart for one request."""
         limit, work, found = window.stop, WORK, Numbers()
         batch: list[_Place] = []
-        expected = 0.0
+        expected, patience = 0.0, 1
         for place in self._places(RANGES):
             if isinstance(place, int):
                 found.reached = place
@@ -247,9 +247,10 @@ class SellableNumbers:
             batch.append(place)
             work -= place.work
             expected += place.expected
-            if work <= 0 or expected >= limit - len(found):
+            if work <= 0 or expected >= (limit - len(found)) * patience:
                 found += self._find(batch, limit - len(found))
-                batch, expected = [], 0.0
+                # What was expected is not there (an ending that the grade never has): ask for more at a time.
+                batch, expected, patience = [], 0.0, patience * 4
                 if len(found) >= limit:
                     return found
         if batch:

@@ -12,6 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from apps.audit import services as audit
 from apps.core.actor import Actor
+from apps.core.db import serialize_on
 from apps.core.errors import DomainError, FieldError
 from apps.numbering.blocks import Block
 from apps.numbering.bulk_file import Columns, FileRow
@@ -63,7 +64,8 @@ COLUMNS = Columns(
         ),
     ),
 )
-# In one file: each is locked while all are planned (migration 0004), and the database has room for some 12,000 locks.
+# In one file: each is locked while all are planned (migration 0004), and the database has room for some 12,000 locks;
+# so one file at a time.
 MAX_HOME_BLOCKS = 5_000
 
 _DAY = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})")
@@ -135,6 +137,7 @@ def plan(*, run: BulkRun, leases: Sequence[LeaseRow], actor: Actor, now: datetim
     :raises RangeOverlap: :raises RangeCrossesHomeArea: somebody leased them since they were checked.
     """
     ranges = [new_range(lease.terms, lease.block, now=now) for lease in leases]
+    serialize_on("numbering.plan_leases")
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_HOMES, [[lease.block.home_block for lease in leases]])
     try:
@@ -283,11 +286,15 @@ def _errors_of(error: DomainError) -> list[FieldError]:
 def _check_each_other(leases: Sequence[LeaseRow]) -> None:
     """`leases` ascending by first number: who overlaps anything before overlaps what reaches furthest."""
     furthest: LeaseRow | None = None
+    told = set[int]()
     homes: dict[int, LeaseRow] = {}
     for lease in leases:
         if furthest is not None and lease.block.first <= furthest.block.last:
             for one, other in ((lease, furthest), (furthest, lease)):
-                one.row.refuse("prefix", RangeOverlap.code, f"Overlaps line {other.row.line}.")
+                # One overlap is enough to say: a file may have the same line ten thousand times.
+                if one.row.line not in told:
+                    one.row.refuse("prefix", RangeOverlap.code, f"Overlaps line {other.row.line}.")
+                    told.add(one.row.line)
         if furthest is None or lease.block.last > furthest.block.last:
             furthest = lease
         known = homes.setdefault(lease.block.home_block, lease)

@@ -69,18 +69,19 @@ def finish_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = 
     """RETURNING -> RETURNED, and its numbers with it; withheld ones too. The block can be leased again by anybody.
 
     :raises Forbidden: without the right numbering.manage. :raises NotFound: unknown or another operator's.
-    :raises InvalidTransition: not RETURNING. :raises RangeNotEmpty: numbers are reserved, in use or quarantined.
+    :raises InvalidTransition: not RETURNING. :raises RangeNotEmpty: numbers are reserved, in use or quarantined, or
+        withheld out of a quarantine that is not over, or for police or fraud: a return is no way round them.
     """
     actor.require(MANAGE_NUMBERS)
     leased = selectors.get_range_for_update(actor=actor, uid=range_uid)
     if leased.status != RangeStatus.RETURNING:
         raise InvalidTransition("Only a range that is being returned can be returned.")
-    before = _require_empty(leased)
+    before = _require_empty(leased, now)
     with connection.cursor() as cursor:
         cursor.execute(_RETURN, {"first": leased.first, "last": leased.last, "range": leased.pk})
         returned = [number for (number,) in cursor.fetchall()]
     # Those that somebody took while we waited for the locks.
-    _require_empty(leased)
+    _require_empty(leased, now)
     leased.finish_return(now=now)
     # Whoever leases the block next must not meet what was asked about a withheld number's quarantine.
     drop_requests(returned, actor=actor, now=now)
@@ -97,10 +98,12 @@ def finish_return(*, actor: Actor, range_uid: str, now: datetime, reason: str = 
     return leased
 
 
-def _require_empty(leased: NumberRange) -> dict[NumberStatus, int]:
+def _require_empty(leased: NumberRange, now: datetime) -> dict[NumberStatus, int]:
     """:raises RangeNotEmpty:"""
     counts = selectors.count_numbers(leased=leased)
     living = {status.name: counts[status] for status in LIVING if status in counts}
+    if NumberStatus.WITHHELD in counts and (kept := selectors.count_kept(leased=leased, now=now)):
+        living[NumberStatus.WITHHELD.name] = kept
     if living:
         listed = ", ".join(f"{count} {name}" for name, count in living.items())
         raise RangeNotEmpty(f"Some numbers of the range still live: {listed}.", counts=living)

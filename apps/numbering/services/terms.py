@@ -104,7 +104,14 @@ class LeaseRules:
         except RangeInvalid as error:
             found += error.errors
         for name, place in (("home_province", terms.home_province), ("home_city", terms.home_city)):
-            if not place or "/" in place or place != place.strip() or len(place) > 32:
+            if (
+                not place
+                or "/" in place
+                or place != place.strip()
+                or len(place) > 32
+                or not place.isprintable()
+                or place[0] in "=+-@"  # a formula, in whatever sheet a partner opens it
+            ):
                 found.append(
                     FieldError(f"/{name}", "invalid", "The name of one place, at most 32 characters.")
                 )

@@ -343,7 +343,7 @@ class DiscrepancyAdmin(TenantAdmin):
         ),
     )
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """The page of a run leads here."""
         return lookup == "run__uid" or super().lookup_allowed(lookup, value, request)
 
