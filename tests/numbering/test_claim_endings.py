@@ -17,13 +17,15 @@ from tests.factories.numbering import SYSTEM
 from tests.numbering.pieces import given_piece, rows_read
 
 
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_a_claim_of_an_ending_looks_at_a_bounded_number_of_numbers(
-    operator: VirtualOperator, now: datetime, monkeypatch: pytest.MonkeyPatch
+    operator: VirtualOperator, now: datetime, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     for n in range(20):
         given_piece(operator, now, 17_100_000_000 + n * 20_000, 4_001)
     fold_stock()
     with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
         cursor.execute("ANALYZE numbering_phonenumber, numbering_numberrange, numbering_rangestock")
 
     def looks(grade: NumberGrade, suffix: str) -> tuple[int, int]:
