@@ -21,7 +21,7 @@ help:
 	@echo 'make run ONCE=1     the same, and stop after the main job'
 	@echo '     PORT=9000      listen there instead of 8000'
 	@echo '     DATABASE_URL=postgresql://... REDIS_URL=redis://...   use these servers instead of embedded ones'
-	@echo 'make test           all tests (ARGS="tests/numbering -x" for some)'
+	@echo 'make test           all tests (ARGS="tests/numbering -x" for some; LONG=1 kills and claims more often)'
 	@echo 'make faults         orders while everything is killed, cut off and flushed; a checker of what must never happen'
 	@echo '     SEED=7 repeats; LONG=1 ten times as much and all scenarios; ONLY=F04 one of them; CONTROLS=1 breaks us on purpose'
 	@echo 'make check          ruff, mypy, import-linter, missing migrations, OpenAPI up to date'
@@ -42,7 +42,7 @@ run: $(VENV)/.run-installed
 	@exec $(PY) -m config.run serve $(if $(filter-out 0 no false,$(ONCE)),--once)
 
 test: $(VENV)/.dev-installed
-	@exec $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(if $(filter-out 0 no false,$(LONG)),KAIHU_LONG_TESTS=1) exec $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 # Servers of its own under var/faults; one JSON file a run beside them.
 faults: $(VENV)/.dev-installed

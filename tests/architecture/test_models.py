@@ -98,6 +98,8 @@ def _something(field: models.Field[Any, Any]) -> Any:
         return 1
     if isinstance(field, models.CharField | models.TextField):
         return "x"
+    if isinstance(field, models.SmallIntegerField):
+        return 1
     if isinstance(field, models.IntegerField):
         return 17000000000
     return field.get_default()

@@ -87,7 +87,7 @@ def test_a_probe_that_never_comes_back_costs_its_time_only(breaker: Breaker) -> 
 
 @pytest.fixture
 def without_redis() -> Iterator[None]:
-    dead = redis.Redis(host="127.0.0.1", port=9, socket_connect_timeout=0.1)
+    dead = redis.Redis.from_url("redis://127.0.0.1:9", socket_connect_timeout=0.1)
     original = module._client
     module._client = lambda: dead  # type: ignore[assignment]
     yield

@@ -19,12 +19,14 @@ from tests.factories.accounts import ApiClient
 from tests.factories.provisioning import given_seller
 from tests.factories.subscribers import registration
 from tests.flows.workers import running_workers, wait_until
+from tests.long import at_length
 from tests.simulator import read_ledger, running_simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ORDERS = 60
-KILLS = 3
+# `make faults` does the same to everything at once; here each order's end is looked at.
+ORDERS = at_length(20, 60)
+KILLS = at_length(2, 3)
 
 
 def place(api: ApiClient, *, plan: str, count: int) -> list[dict[str, Any]]:

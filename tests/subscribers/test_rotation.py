@@ -33,12 +33,13 @@ from apps.subscribers.realname.documents import DocumentType
 from tests.architecture.source import ROOT
 from tests.factories.provisioning import given_seller
 from tests.factories.subscribers import SYSTEM, document, given_subscriber, resident_number, somebody
+from tests.long import at_length
 from tests.threads import in_parallel
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PEOPLE = 120
-KILLS = 20
+KILLS = at_length(6, 20)
 ADDRESS = "测试路1号"
 PHONE = "+8617000000000"
 GUARDIAN = resident_number()
@@ -132,7 +133,7 @@ def _names_in_use() -> set[bytes]:
         return {bytes(name) for (name,) in cursor.fetchall()}
 
 
-def test_killed_twenty_times_and_resumed(operator: VirtualOperator, now: datetime) -> None:
+def test_killed_again_and_again_and_resumed(operator: VirtualOperator, now: datetime) -> None:
     """SIGKILL to a real process, each time somewhere else; half of the people arrive while it goes on."""
     seller = given_seller(operator=operator, now=now)
     numbers = _people(operator, now, PEOPLE // 2)
