@@ -42,11 +42,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claim and what to tell the carrier; `request` is None, with the outcome instead, when nothing may be sent."""
+    """A claim and what to tell the carrier; adapter and request are None, with the outcome instead, when nothing may be
+    sent.
+    """
 
     claim: Claim
     carrier: CarrierConnection
-    adapter: Adapter
+    adapter: Adapter | None
     # Monotonic seconds, from before the lease began.
     claimed_at: float
     request: Request | None = field(repr=False)
@@ -98,12 +100,18 @@ class Calls:
 
     async def _make(self, work: Work) -> None:
         async with self._slots:
-            outcome = work.outcome or await _carry_out(work)
-        self._answers.put(Result(work.claim, work.carrier, outcome))
+            outcome, was_called = (work.outcome, False) if work.outcome else await _carry_out(work)
+        self._answers.put(Result(work.claim, work.carrier, outcome, was_called))
 
 
-async def _carry_out(work: Work) -> Outcome:
-    """One call: never raises, whatever the carrier does."""
+async def _carry_out(work: Work) -> tuple[Outcome, bool]:
+    """One call, and whether it came as far as the network: never raises, whatever the carrier does."""
+    with transport.noted_calls() as calls:
+        outcome = await _call(work)
+    return outcome, bool(calls)
+
+
+async def _call(work: Work) -> Outcome:
     # A machine that slept through its lease must not send: somebody else may have the job by now.
     timeout = work.carrier.timeout_seconds
     left = lease_seconds(timeout) - (time.monotonic() - work.claimed_at)

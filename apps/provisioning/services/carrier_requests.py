@@ -90,8 +90,10 @@ def build(claim: Claim, fittings: Fittings, facts: SendingFacts, holder: HolderI
     raise TypeError(f"nothing to ask the carrier for {claim.operation}")
 
 
-async def call(adapter: Adapter, request: Request | None) -> Accepted | Outcome:
+async def call(adapter: Adapter | None, request: Request | None) -> Accepted | Outcome:
     """Network. Raises what the adapter raises."""
+    if adapter is None:
+        raise TypeError("no adapter")
     match request:
         case ActivateRequest():
             return await adapter.activate(request)

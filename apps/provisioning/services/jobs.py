@@ -71,10 +71,11 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """We kept the call back ourselves: nothing left this machine."""
+    """We kept the call back ourselves: nothing left this machine. To be tried again after `retry_after` seconds."""
 
     code: str
     detail: str
+    retry_after: float = 0.0
 
 
 Outcome = (
