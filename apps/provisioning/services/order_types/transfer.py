@@ -12,6 +12,8 @@ from apps.lines import services as lines
 from apps.lines.errors import HolderUnchanged
 from apps.lines.models import Line
 from apps.lines.states import LIVE_LINE, LineStatus
+from apps.provisioning import selectors
+from apps.provisioning.errors import LineDisputed
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import (
     cancel_scheduled,
@@ -59,7 +61,7 @@ def place_transfer_order(
 
     :raises NotFound: no such line or subscriber of this operator. :raises Forbidden: staff without orders.place.
     :raises LineNotActive: it is not running (a detached one needs not).
-    :raises LineHasOpenOrder: :raises HolderUnchanged:
+    :raises LineHasOpenOrder: :raises HolderUnchanged: :raises LineDisputed:
     :raises LicenceNotValid, AgreementNotValid: the operator may not take on anybody today (policy).
     :raises IdentityNotVerified, IdentityExpired: the new holder's last check failed, or is too old.
     :raises HolderLimitReached: all places of the new holder are filled. :raises CarrierNotConnected:
@@ -81,6 +83,8 @@ def place_transfer_order(
     locked = lock_free(found.pk, _states_of(found))
     # Since we looked it may have become theirs.
     _require_another_holder(locked, person.pk)
+    if selectors.is_disputed(line_id=locked.pk):
+        raise LineDisputed
     lines.promise_places(actor=actor, places=places, line_id=locked.pk)
     order = write_down(
         actor=actor,
