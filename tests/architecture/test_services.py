@@ -60,6 +60,7 @@ NAMELESS = {
     "apps.provisioning.services.callbacks.receive_callback": "stores what came; nobody is logged in",
     "apps.provisioning.services.jobs.claim_due_jobs": "a worker's lease",
     "apps.provisioning.services.jobs.expire_leases": "a dead worker's lease",
+    "apps.provisioning.services.recording.put_off_unwritten": "a job on its way; its end names the actor",
     "apps.provisioning.services.recording.record_steps": "a job on its way; its end names the actor",
     "apps.provisioning.services.reverification.apply_demand": "acts as the demand, which named its actor",
     "apps.provisioning.services.reverification.put_off_demand": "waits",
