@@ -103,6 +103,13 @@ class DisputeOvertaken(Conflict):
     detail = "The line has another holder by now; the dispute can only be withdrawn."
 
 
+class HolderNotVerified(RuleViolation):
+    """A transfer needs both sides: who gives a line away is checked like who gets it."""
+
+    code = "holder_not_verified"
+    detail = "The present holder has not passed a real-name check lately; have them verified and order again."
+
+
 class LineDisputed(Conflict):
     """Somebody says that the line is not theirs: first that is decided, then it may change hands."""
 
