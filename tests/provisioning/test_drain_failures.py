@@ -8,16 +8,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from apps.carriers import services as carriers
-from apps.carriers.base import Accepted, CarrierRejected, Succeeded
+from apps.carriers.base import Accepted, CarrierRejected, NotFound, Succeeded
 from apps.carriers.models import CarrierConnection
 from apps.core import clock
 from apps.provisioning import services
 from apps.provisioning.models import ActivationJob, Gate, JobAttempt
+from apps.provisioning.services.jobs import Unknown
 from apps.subscribers.models import Subscriber
 from apps.subscribers.realname.providers.base import AuthorityAnswer
 from tests.factories.operators import given_operator
 from tests.factories.provisioning import SYSTEM, Seller, decide, given_seller, make_due
-from tests.provisioning.steps import grow_old
+from tests.provisioning.steps import asked, grow_old, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -170,3 +171,38 @@ def test_people_who_cannot_be_read_do_not_open_the_circuit(seller: Seller, carri
     work(seller)
     assert {order.jobs.get().error_code for order in orders} == {"identity_unreadable"}
     assert not Gate.objects.get(pk=seller.connection.pk).is_open
+
+
+def test_after_a_claim_that_failed_another_one_is_tried(
+    seller: Seller, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_module, "CLAIM_AGAIN", 0.0)
+    job = seller.order().jobs.get()
+    real, failures = drain_module.claim_due_jobs, iter([True])
+
+    def claim(**wanted: object) -> object:
+        if next(failures, False):
+            raise RuntimeError("lock timeout")
+        return real(**wanted)
+
+    monkeypatch.setattr(drain_module, "claim_due_jobs", claim)
+    services.drain(actor=SYSTEM, connection_id=seller.connection.pk, clock=clock.now, linger=0.5)
+    job.refresh_from_db()
+    assert job.status == "ACCEPTED"
+
+
+def test_told_or_not_nothing_is_sent_for_somebody_whose_check_has_failed(
+    seller: Seller, carrier: Carrier, now: datetime
+) -> None:
+    """The carrier knew nothing of it when asked, so it would be sent again."""
+    order = seller.order()
+    (claim,) = seller.claim()
+    seller.record(claim, Unknown("carrier_outcome_unknown", "timed out"))
+    settle(order.jobs.get())
+    seller.record(asked(seller, order.jobs.get()), NotFound())
+    assert order.jobs.get().status == "QUEUED"
+    decide(order.line.subscriber, now + timedelta(seconds=1), AuthorityAnswer.DOCUMENT_VOID)
+    pass_time(order.jobs.get())
+    work(seller)
+    job = order.jobs.get()
+    assert (job.is_dead_letter, job.error_code, carrier.sent) == (True, "identity_expired", 0)

@@ -28,12 +28,12 @@ from apps.subscribers.services import HolderIdentity
 Request = LineRequest | QueryRequest
 
 # What stands on a real-name check, and what tells the carrier who the holder is.
-_CHECKED = (OrderType.ACTIVATE, OrderType.CHANGE_SIM, OrderType.TRANSFER)
+CHECKED = (OrderType.ACTIVATE, OrderType.CHANGE_SIM, OrderType.TRANSFER)
 _NAMED = (OrderType.ACTIVATE, OrderType.TRANSFER)
 
 
 def stands_on_check(claim: Claim) -> bool:
-    return claim.kind is AttemptKind.SEND and claim.operation in _CHECKED
+    return claim.kind is AttemptKind.SEND and claim.operation in CHECKED
 
 
 def is_first_send(claim: Claim) -> bool:

@@ -143,18 +143,18 @@ def _work(
     # More than the slots is claimed, so that one that falls free is filled while we are busy with the database.
     most = slots + max(CLAIMED_AHEAD, slots // 4)
     ends: deque[Result] = deque()
-    claiming, busy_at = True, time.monotonic()
+    claiming, busy_at, claim_at = True, time.monotonic(), 0.0
     while True:
         claiming = claiming and not stopping.is_set()
         room = most - calls.out - len(ends)
-        if claiming and room > 0:
+        if claiming and room > 0 and time.monotonic() >= claim_at:
             try:
                 work = _claim(actor, roads, room, clock)
             except Exception:
                 # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
                 logger.exception("claim failed", extra={"host_carrier": roads.host_carrier_id})
                 _mend_connection()
-                claiming, work = False, []
+                claim_at, work = time.monotonic() + CLAIM_AGAIN, []
             calls.begin(work)
         if calls.out or ends:
             busy_at = time.monotonic()

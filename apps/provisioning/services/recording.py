@@ -246,7 +246,8 @@ def _go_on_asking(
     elif isinstance(outcome, InProgress | Accepted) and job.status != JobStatus.ACCEPTED:
         job.accept(carrier_reference=outcome.carrier_reference, ask_at=at + _query_delay(job, carrier))
     else:
-        job.postpone(code=code, detail=detail, at=at + _query_delay(job, carrier))
+        wait = timedelta(seconds=getattr(outcome, "retry_after", None) or 0.0)
+        job.postpone(code=code, detail=detail, at=at + max(wait, _query_delay(job, carrier)))
 
 
 def _not_found(job: ActivationJob, carrier: CarrierConnection, at: datetime, now: datetime) -> None:
@@ -255,8 +256,14 @@ def _not_found(job: ActivationJob, carrier: CarrierConnection, at: datetime, now
     settled_at = (job.told_at or at) + timedelta(seconds=carrier.settle_seconds)
     if at < settled_at:
         job.postpone(code=code, detail=detail, at=settled_at)
+    elif _is_out_of_patience(job, at, now):
+        # Of one that it had accepted the carrier has to say it twice before anybody sends again.
+        is_asked_twice = job.status != JobStatus.ACCEPTED
+        code = code if is_asked_twice else "carrier_never_ends"
+        job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
     elif job.status == JobStatus.ACCEPTED:
-        # It had accepted before: one more look as IN_DOUBT, after another horizon.
+        # It had accepted before: one more look as IN_DOUBT, after another horizon. Accepting and forgetting has an end.
+        job.tell(job.told_at or at, unknown=True)
         job.doubt(code=code, detail=detail, ask_at=at + timedelta(seconds=carrier.settle_seconds))
     elif not carrier.dedupes_by_reference or not carrier.is_active:
         # Resending could do it twice (reliability 0.3), or nothing is sent this way any more: a person has to look.
