@@ -59,6 +59,7 @@ NAMELESS = {
     "apps.provisioning.services.callbacks.apply_next_callback": "acts as the carrier that called",
     "apps.provisioning.services.callbacks.receive_callback": "stores what came; nobody is logged in",
     "apps.provisioning.services.jobs.claim_due_jobs": "a worker's lease",
+    "apps.provisioning.services.jobs.renew_leases": "a worker's lease",
     "apps.provisioning.services.jobs.expire_leases": "a dead worker's lease",
     "apps.provisioning.services.recording.put_off_unwritten": "a job on its way; its end names the actor",
     "apps.provisioning.services.recording.record_steps": "a job on its way; its end names the actor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,14 +12,17 @@ from apps.carriers import services as carriers
 from apps.carriers.base import Accepted, CarrierRejected, NotFound, Succeeded
 from apps.carriers.models import CarrierConnection
 from apps.core import clock
+from apps.core.db import database_now
 from apps.provisioning import services
 from apps.provisioning.models import ActivationJob, Gate, JobAttempt
+from apps.provisioning.services.calling import Calls, Work
 from apps.provisioning.services.jobs import Unknown
+from apps.provisioning.services.recording import Result
 from apps.subscribers.models import Subscriber
 from apps.subscribers.realname.providers.base import AuthorityAnswer
 from tests.factories.operators import given_operator
 from tests.factories.provisioning import SYSTEM, Seller, decide, given_seller, make_due
-from tests.provisioning.steps import asked, grow_old, settle
+from tests.provisioning.steps import asked, claimed, expire_lease, grow_old, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -206,3 +210,80 @@ def test_told_or_not_nothing_is_sent_for_somebody_whose_check_has_failed(
     work(seller)
     job = order.jobs.get()
     assert (job.is_dead_letter, job.error_code, carrier.sent) == (True, "identity_expired", 0)
+
+
+def test_answers_that_wait_to_be_written_keep_their_leases(
+    seller: Seller, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier.answer = Succeeded("UC-1")
+    jobs = [seller.order().jobs.get().pk for _ in range(3)]
+    monkeypatch.setattr(drain_module, "ENDS_AT_ONCE", 1)
+    monkeypatch.setattr(drain_module, "RENEW_EVERY", 0.0)
+    left: list[int] = []
+    real = drain_module.record_end
+
+    def record(*, result: Result, **more: object) -> bool:
+        now = database_now()
+        # As if writing one took as long as a lease.
+        held = ActivationJob.objects.filter(pk__in=jobs, status="SENDING", lease_until__gt=now)
+        left.append(held.count())
+        done = real(result=result, **more)
+        ActivationJob.objects.filter(pk__in=jobs, status="SENDING").update(lease_until=LONG_AGO)
+        return bool(done)
+
+    monkeypatch.setattr(drain_module, "record_end", record)
+    work(seller)
+    assert left == [3, 2, 1]
+    assert set(ActivationJob.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
+
+
+def test_a_lease_that_somebody_else_has_is_not_renewed(seller: Seller) -> None:
+    claim = claimed(seller)
+    expire_lease(ActivationJob.objects.get(pk=claim.job_id))
+    services.expire_leases()
+    drain_module.renew_leases(claims=[(claim, 2.0)])
+    assert ActivationJob.objects.get(pk=claim.job_id).lease_until is None
+
+
+def test_one_connection_of_several_has_half_of_the_slots(
+    seller: Seller, carrier: Carrier, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[object] = []
+    real = drain_module.claim_due_jobs
+
+    def claim(**asked: object) -> object:
+        wanted.append(asked["rooms"])
+        return real(**asked)
+
+    monkeypatch.setattr(drain_module, "claim_due_jobs", claim)
+    work(seller)
+    assert wanted == [{}]
+    other = given_seller(operator=given_operator(now=now), now=now)
+    services.drain(actor=SYSTEM, connection_id=seller.connection.pk, clock=clock.now, slots=6)
+    assert wanted[1] == {seller.connection.pk: 3, other.connection.pk: 3}
+
+
+def test_a_share_is_all_that_is_claimed(seller: Seller) -> None:
+    for _ in range(3):
+        seller.order()
+    pk = seller.connection.pk
+    assert len(services.claim_due_jobs(connection_ids=[pk], limit=10, rooms={pk: 2})) == 2
+    assert services.claim_due_jobs(connection_ids=[pk], limit=10, rooms={pk: 0}) == []
+
+
+def test_what_was_claimed_before_calls_were_stopped_is_kept_back(
+    seller: Seller, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = seller.order().jobs.get()
+    real = Calls.begin
+
+    def begin(self: Calls, pieces: Sequence[Work]) -> None:
+        uid = seller.connection.uid
+        carriers.stop_calls(actor=SYSTEM, connection_uid=uid, reason="asked to", now=seller.now)
+        self.stopped = frozenset({seller.connection.pk})
+        real(self, pieces)
+
+    monkeypatch.setattr(Calls, "begin", begin)
+    work(seller)
+    job.refresh_from_db()
+    assert (job.status, job.error_code, job.told_at, carrier.sent) == ("QUEUED", "calls_stopped", None, 0)

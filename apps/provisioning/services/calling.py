@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,6 +61,10 @@ class Calls:
 
     def __init__(self, slots: int) -> None:
         self.out = 0
+        # By connection.
+        self.over: Counter[int] = Counter()
+        # Connections whose kill switch was pulled: what has not begun over them is kept back.
+        self.stopped: frozenset[int] = frozenset()
         self._slots = asyncio.Semaphore(slots)
         self._loop = transport.loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,6 +73,7 @@ class Calls:
     def begin(self, work: Sequence[Work]) -> None:
         if work:
             self.out += len(work)
+            self.over.update(piece.claim.connection_id for piece in work)
             self._loop.call_soon_threadsafe(self._begin, work)
 
     def wake(self) -> None:
@@ -85,6 +91,7 @@ class Calls:
             pass
         results = [result for result in found if result is not None]
         self.out -= len(results)
+        self.over.subtract(result.claim.connection_id for result in results)
         return results
 
     @property
@@ -100,7 +107,12 @@ class Calls:
 
     async def _make(self, work: Work) -> None:
         async with self._slots:
-            outcome, was_called = (work.outcome, False) if work.outcome else await _carry_out(work)
+            if work.outcome:
+                outcome, was_called = work.outcome, False
+            elif work.claim.connection_id in self.stopped:
+                outcome, was_called = NotSent("calls_stopped", "Calls were stopped after the claim."), False
+            else:
+                outcome, was_called = await _carry_out(work)
         self._answers.put(Result(work.claim, work.carrier, outcome, was_called))
 
 

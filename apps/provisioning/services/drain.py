@@ -42,6 +42,7 @@ from apps.provisioning.services.jobs import (
     Unknown,
     claim_due_jobs,
     expire_leases,
+    renew_leases,
     strand_queued_jobs,
 )
 from apps.provisioning.services.order_types.papers import Bite, get_bite
@@ -66,6 +67,8 @@ KNOWN_FOR = 1.0
 # After claims could not be loaded together, and after a claim failed.
 LOAD_AGAIN = 5.0
 CLAIM_AGAIN = 1.0
+# No lease is shorter than five seconds.
+RENEW_EVERY = 2.0
 
 CLAIMED_AHEAD = 32
 # What ends orders takes ten times as long to write as everything else: after so many of them new work is looked for.
@@ -93,6 +96,19 @@ class Roads:
         self.adapters = {}
         self.known_at = time.monotonic()
         return True
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        return frozenset(pk for pk, connection in self.connections.items() if connection.stopped_at)
+
+    def shares(self, calls: Calls, slots: int) -> dict[int, int]:
+        """What each connection may still have: where there are several, none takes more than half of the slots, so that
+        one that hangs leaves some to the others.
+        """
+        live = [pk for pk, connection in self.connections.items() if connection.is_active]
+        if len(live) < 2:
+            return {}
+        return {pk: max(1, slots // 2) - calls.over[pk] for pk in self.connections}
 
     def adapter(self, connection_id: int) -> Adapter:
         adapter = self.adapters.get(connection_id)
@@ -143,13 +159,16 @@ def _work(
     # More than the slots is claimed, so that one that falls free is filled while we are busy with the database.
     most = slots + max(CLAIMED_AHEAD, slots // 4)
     ends: deque[Result] = deque()
-    claiming, busy_at, claim_at = True, time.monotonic(), 0.0
+    claiming, busy_at, claim_at, renew_at = True, time.monotonic(), 0.0, 0.0
     while True:
         claiming = claiming and not stopping.is_set()
         room = most - calls.out - len(ends)
-        if claiming and room > 0 and time.monotonic() >= claim_at:
+        if claiming and time.monotonic() >= claim_at:
             try:
-                work = _claim(actor, roads, room, clock)
+                if roads.look():
+                    calls.stopped = roads.stopped
+                    _tidy(actor, roads, clock())
+                work = _claim(actor, roads, room, roads.shares(calls, slots), clock) if room > 0 else []
             except Exception:
                 # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
                 logger.exception("claim failed", extra={"host_carrier": roads.host_carrier_id})
@@ -171,17 +190,26 @@ def _work(
             end = ends.popleft()
             now = clock()
             _write(partial(record_end, actor=actor, result=end, now=now), end, now)
+        if ends and time.monotonic() >= renew_at:
+            waiting = [(end.claim, end.carrier.timeout_seconds) for end in ends]
+            _tried(partial(renew_leases, claims=waiting))
+            renew_at = time.monotonic() + RENEW_EVERY
 
 
-def _claim(actor: Actor, roads: Roads, limit: int, clock: Callable[[], datetime]) -> list[Work]:
-    if roads.look():
-        if not sabotage("no_sweeper"):
-            expire_leases()
-        for ended_id in selectors.list_ended_connections_with_queued_jobs(connection_ids=roads.connections):
-            strand_queued_jobs(actor=actor, carrier=roads.connections[ended_id], now=clock())
+def _tidy(actor: Actor, roads: Roads, now: datetime) -> None:
+    """What others have left behind at this carrier."""
+    if not sabotage("no_sweeper"):
+        expire_leases()
+    for ended_id in selectors.list_ended_connections_with_queued_jobs(connection_ids=roads.connections):
+        strand_queued_jobs(actor=actor, carrier=roads.connections[ended_id], now=now)
+
+
+def _claim(
+    actor: Actor, roads: Roads, limit: int, shares: dict[int, int], clock: Callable[[], datetime]
+) -> list[Work]:
     # Before the claim: what is lost between the two shortens the lease as we see it, and never lengthens it.
     claimed_at = time.monotonic()
-    claims = claim_due_jobs(connection_ids=roads.connections, limit=limit)
+    claims = claim_due_jobs(connection_ids=roads.connections, limit=limit, rooms=shares)
     if not claims:
         return []
     faultpoint("claim.after_commit")

@@ -7,7 +7,7 @@ the call is in `recording`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -139,15 +139,22 @@ def lease_seconds(timeout_seconds: float) -> float:
 
 
 @use_case
-def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim]:
+def claim_due_jobs(
+    *, connection_ids: Collection[int], limit: int, rooms: Mapping[int, int] | None = None
+) -> list[Claim]:
     """Up to `limit` due jobs of these connections, leased to the caller; a fair share to each.
 
     Never more at once over one connection than it allows, however many workers claim, nor faster than its rate; over a
     stopped one nothing, over one whose circuit is open a probe now and then. QUEUED jobs become SENDING; ACCEPTED and
     IN_DOUBT ones stay and are to be asked about. Over a connection that has ended nothing new is sent, but what the
-    carrier may know of is still asked about. The intent of every call is on record when this returns.
+    may know of is still asked about. The intent of every call is on record when this returns. `rooms`: how many the
+    caller wants at most over single connections.
     """
-    gates = {gate.connection_id: gate for gate in lock_gates(connection_ids) if gate.room > 0}
+    gates, room_of = {}, {}
+    for gate in lock_gates(connection_ids):
+        room = min(gate.room, (rooms or {}).get(gate.connection_id, gate.room))
+        if room > 0:
+            gates[gate.connection_id], room_of[gate.connection_id] = gate, room
     if not gates or limit <= 0:
         return []
     with connection.cursor() as cursor:
@@ -155,7 +162,7 @@ def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim
             _CLAIM,
             {
                 "connections": list(gates),
-                "rooms": [gate.room for gate in gates.values()],
+                "rooms": list(room_of.values()),
                 "caps": [gate.max_in_flight for gate in gates.values()],
                 "leases": [lease_seconds(gate.timeout_seconds) for gate in gates.values()],
                 "live": [gate.is_live for gate in gates.values()],
@@ -173,6 +180,36 @@ def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim
         write_gates(gates[connection_id] for connection_id in passed)
         faultpoint("claim.before_commit")
     return claims
+
+
+_RENEW = """
+WITH held AS (
+    SELECT job.id, asked.lease FROM provisioning_activationjob AS job
+    JOIN unnest(%s::bigint[], %s::int[], %s::float8[]) AS asked(id, token, lease)
+        ON job.id = asked.id AND job.token = asked.token
+    WHERE job.lease_until IS NOT NULL ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE provisioning_activationjob AS job
+SET lease_until = clock_timestamp() + make_interval(secs => held.lease)
+FROM held WHERE job.id = held.id
+"""
+
+
+@use_case
+def renew_leases(*, claims: Sequence[tuple[Claim, float]]) -> None:
+    """Claims whose answers wait to be written, and their connections' time-outs: nobody else asks meanwhile.
+
+    Not for a call that has not come back: its lease says when to give it up.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RENEW,
+            [
+                [claim.job_id for claim, _ in claims],
+                [claim.token for claim, _ in claims],
+                [lease_seconds(timeout) for _, timeout in claims],
+            ],
+        )
 
 
 _STRAND = """
