@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import functools
 import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -37,6 +39,21 @@ CONNECT_SECONDS = 5.0
 KEEP_IDLE_SECONDS = 4.0
 CLOSE_SECONDS = 5.0
 SWITCH_SECONDS = 0.0005
+
+
+# The addresses that the task at work has called, for whoever asks (`noted_calls`).
+_noted: contextvars.ContextVar[list[str]] = contextvars.ContextVar("noted")
+
+
+@contextmanager
+def noted_calls() -> Iterator[list[str]]:
+    """Notes every call that is tried in it: an adapter that refuses by itself says nothing about its carrier."""
+    noted: list[str] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class Transport:
     async def post(self, url: str, *, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Sends one request and reads the whole answer, or raises; see `base.Exchange`."""
         origin, target = _parts(url)
+        if (noted := _noted.get(None)) is not None:
+            noted.append(url)
         self._in_flight += 1
         wire = None
         try:

@@ -13,6 +13,7 @@ from typing import cast
 
 import h11
 
+from apps.carriers.resolver import resolve
 from apps.core.faults import faultpoint
 
 
@@ -120,7 +121,15 @@ class Wire(asyncio.Protocol):
 
 async def connect(*, host: str, port: int, tls: ssl.SSLContext | None, make: Callable[[], Wire]) -> Wire:
     """:raises OSError: nobody there, or TLS failed (ssl.SSLError is one): not a byte of a request was written."""
-    _, wire = await asyncio.get_running_loop().create_connection(
-        make, host, port, ssl=tls, server_hostname=host if tls else None
-    )
-    return wire
+    loop = asyncio.get_running_loop()
+    failed: OSError | None = None
+    for address in await resolve(host, port):
+        try:
+            _, wire = await loop.create_connection(
+                make, address, port, ssl=tls, server_hostname=host if tls else None
+            )
+        except OSError as error:
+            failed = error
+        else:
+            return wire
+    raise failed or OSError("no address")

@@ -89,6 +89,34 @@ class DisputeItemUnknown(RuleViolation):
     detail = "There is no such number among those that were told."
 
 
+class DisputeOwn(Conflict):
+    """Four eyes: who says that a line is not theirs, or writes it down, does not decide it too."""
+
+    code = "dispute_own"
+    detail = "You have opened this dispute; a second person decides."
+
+
+class DisputeOvertaken(Conflict):
+    """Whoever disputed the line has it no longer; it must not be done to the one who has."""
+
+    code = "dispute_overtaken"
+    detail = "The line has another holder by now; the dispute can only be withdrawn."
+
+
+class HolderNotVerified(RuleViolation):
+    """A transfer needs both sides: who gives a line away is checked like who gets it."""
+
+    code = "holder_not_verified"
+    detail = "The present holder has not passed a real-name check lately; have them verified and order again."
+
+
+class LineDisputed(Conflict):
+    """Somebody says that the line is not theirs: first that is decided, then it may change hands."""
+
+    code = "line_disputed"
+    detail = "The line is disputed; it cannot be transferred before that is decided."
+
+
 class DisputeNotVerified(Conflict):
     """The line is its holder's only when they have passed another real-name check since that was demanded."""
 

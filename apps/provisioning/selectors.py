@@ -168,21 +168,39 @@ def has_waiting_callbacks() -> bool:
 
 
 def list_subscribers_with_news(*, limit: int = 500) -> list[int]:
-    """Subscribers whose latest check is decided while an order of theirs is HELD: somebody missed the news."""
+    """Subscribers whose latest check is decided while an order of theirs is HELD: somebody missed the news.
+
+    Orders of those who are not connected to the carrier cannot go on, and are in nobody's way.
+    """
     latest = Verification.objects.filter(subscriber_id=OuterRef("person")).order_by("-id")
     decided = [VerificationStatus.PASSED, VerificationStatus.FAILED, VerificationStatus.EXPIRED]
     held = ServiceOrder.objects.with_person().filter(status=OrderStatus.HELD)
-    waiting = held.annotate(latest_check=Subquery(latest.values("status")[:1])).filter(
-        Q(latest_check__in=decided) | Q(verification__status__in=decided)
+    waiting = (
+        held.filter(_has_connection())
+        .annotate(latest_check=Subquery(latest.values("status")[:1]))
+        .filter(Q(latest_check__in=decided) | Q(verification__status__in=decided))
     )
     return sorted(set(waiting.order_by("held_until").values_list("person", flat=True)[:limit]))
 
 
 def list_scheduled_orders_due(*, now: datetime, limit: int) -> list[int]:
-    """Keys of orders whose day has come, except where another order for the line is open; longest due first."""
+    """Keys of orders whose day has come, except where another order for the line is open; longest due first.
+
+    Those of operators that are not connected to the carrier just now cannot be started, and are in nobody's way.
+    """
     in_the_way = ServiceOrder.objects.open().filter(line_id=OuterRef("line_id"))
-    due = ServiceOrder.objects.scheduled().filter(~Exists(in_the_way), due_at__lte=now)
+    due = ServiceOrder.objects.scheduled().filter(~Exists(in_the_way), _has_connection(), due_at__lte=now)
     return list(due.order_by("due_at").values_list("id", flat=True)[:limit])
+
+
+def _has_connection() -> Exists:
+    """Of an order: its operator is connected to the line's host carrier."""
+    live = CarrierConnection.objects.filter(
+        operator_id=OuterRef("operator_id"),
+        host_carrier_id=OuterRef("line__host_carrier_id"),
+        disconnected_at=None,
+    )
+    return Exists(live)
 
 
 def list_disputes(*, actor: Actor, status: str | None = None) -> QuerySet[HolderDispute]:
@@ -333,6 +351,12 @@ class Traffic:
 
 
 MOST_WAITING = 1000
+
+
+def is_stopped(*, connection_id: int) -> bool:
+    """Whether nothing should be called over it now: by the kill switch, or while its circuit is open."""
+    stopped = Q(stopped_at__isnull=False) | Q(gate__is_open=True)
+    return CarrierConnection.objects.filter(stopped, pk=connection_id).exists()
 
 
 def get_traffic(*, connection_id: int) -> Traffic:

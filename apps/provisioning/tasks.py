@@ -48,8 +48,9 @@ def end_held_orders(**_future: Any) -> None:
 
 @shared_task(name="provisioning.start_scheduled_orders")
 def start_scheduled_orders(**_future: Any) -> None:
-    """Starts orders whose day has come."""
-    services.start_scheduled_orders(actor=WORKER, now=clock.now())
+    """Starts orders whose day has come, on the first of a month by the hundred thousand."""
+    while services.start_scheduled_orders(actor=WORKER, now=clock.now()):
+        pass
 
 
 @shared_task(name="provisioning.apply_reverification")

@@ -165,13 +165,15 @@ def was_verified_by(*, subscriber_id: int, requested_by: str, since: datetime) -
     )
 
 
-def has_passed_since(*, subscriber_id: int, since: datetime) -> bool:
-    """Whether a verification that was asked for after that moment has passed, and none after it has failed."""
+def has_passed_since(*, subscriber_id: int, since: datetime, now: datetime) -> bool:
+    """Whether a verification that was asked for after that moment has passed, is fresh, and none after it failed."""
     latest = Verification.objects.filter(subscriber_id=subscriber_id, created_at__gt=since).order_by("-id")
     decided = latest.exclude(status=VerificationStatus.PENDING).first()
-    return decided is not None and decided.status in (
-        VerificationStatus.PASSED,
-        VerificationStatus.EXPIRED,
+    return (
+        decided is not None
+        and decided.status == VerificationStatus.PASSED
+        and decided.fresh_until is not None
+        and decided.fresh_until > now
     )
 
 

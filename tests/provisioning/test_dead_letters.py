@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from apps.core.errors import RuleViolation
 from apps.lines.models import HolderSlot
 from apps.numbering.models import PhoneNumber
 from apps.numbering.states import NumberStatus
+from apps.operators.errors import LicenceNotValid
 from apps.operators.models import VirtualOperator
 from apps.provisioning import services
 from apps.provisioning.errors import JobNotResolvable, JobNotRetryable, OrderNotCancellable
@@ -20,7 +21,9 @@ from apps.provisioning.models import ActivationJob
 from apps.provisioning.services import jobs
 from apps.provisioning.services.jobs import Misconfigured, Unknown
 from apps.provisioning.states import AttemptKind, JobStatus, OrderStatus
-from tests.factories.provisioning import SYSTEM, Seller, given_connection, given_seller
+from apps.subscribers.errors import IdentityExpired
+from apps.subscribers.realname.providers.base import AuthorityAnswer
+from tests.factories.provisioning import SYSTEM, Seller, decide, given_connection, given_seller
 from tests.provisioning.steps import asked, claimed, grow_old, job_of, settle
 from tests.refusals import refused
 
@@ -147,3 +150,33 @@ def test_only_dead_letters_are_retried(seller: Seller) -> None:
     seller.record(claim, Rejected("carrier_rejected", "no"))
     with refused(JobNotRetryable):
         services.retry_job(actor=SYSTEM, job=waiting.uid, now=seller.now)
+
+
+@pytest.mark.parametrize("was_told", [True, False])
+def test_staff_send_nothing_for_somebody_whose_check_has_failed(
+    operator: VirtualOperator, now: datetime, was_told: bool
+) -> None:
+    seller = given_seller(operator=operator, now=now, dedupes_by_reference=False)
+    job = unanswered(seller) if was_told else dead_letter(seller)
+    later = now + timedelta(days=3)
+    decide(job.line.subscriber, later, AuthorityAnswer.DOCUMENT_VOID)
+    with refused(IdentityExpired):
+        services.retry_job(actor=SYSTEM, job=job.uid, now=later)
+    job.refresh_from_db()
+    assert job.is_dead_letter
+
+
+def test_staff_send_nothing_that_the_papers_do_not_cover_any_more(seller: Seller) -> None:
+    job = dead_letter(seller)
+    with refused(LicenceNotValid):
+        services.retry_job(actor=SYSTEM, job=job.uid, now=seller.now + timedelta(days=3650))
+
+
+def test_a_line_that_the_carrier_does_not_know_may_be_resolved(seller: Seller) -> None:
+    order = seller.ask("suspend", seller.active_line())
+    seller.answer(order, Rejected("carrier_line_not_found", "no"))
+    job = order.jobs.get()
+    assert job.is_dead_letter
+    services.resolve_job(actor=SYSTEM, job=job.uid, is_done=False, reason="Mr Li looked", now=seller.now)
+    order.refresh_from_db()
+    assert order.status == "FAILED"

@@ -22,7 +22,14 @@ from apps.lines.models import HolderSlot, Line
 from apps.lines.states import SuspensionCause
 from apps.operators.models import VirtualOperator
 from apps.provisioning import selectors, services
-from apps.provisioning.errors import DisputeExists, DisputeNotVerified, LineHasOpenOrder
+from apps.provisioning.errors import (
+    DisputeExists,
+    DisputeNotVerified,
+    DisputeOvertaken,
+    DisputeOwn,
+    LineDisputed,
+    LineHasOpenOrder,
+)
 from apps.provisioning.models import HolderDispute, ServiceOrder
 from apps.subscribers.errors import ReasonMissing
 from apps.subscribers.realname.providers.base import AuthorityAnswer
@@ -202,6 +209,60 @@ def test_withdrawn_while_verifying_lets_the_line_run(
     given_dispute(line=line, now=now)
 
 
+def test_settled_although_staff_have_let_the_line_run_already(
+    seller: Seller, line: Line, dispute: HolderDispute, officer: Actor, now: datetime
+) -> None:
+    services.demand_proof(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
+    _finish(seller)
+    seller.ask("resume", line, reason=SuspensionCause.REVERIFICATION, actor=officer)
+    _finish(seller)
+    later = now + timedelta(hours=1)
+    decide(line.subscriber, later)
+    row = services.settle_verified(actor=officer, dispute=dispute.uid, reason=REASON, now=later)
+    assert (row.status, row.outcome) == ("RESOLVED", "VERIFY")
+
+
+def test_withdrawn_although_staff_have_let_the_line_run_already(
+    seller: Seller, line: Line, dispute: HolderDispute, officer: Actor, now: datetime
+) -> None:
+    services.demand_proof(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
+    _finish(seller)
+    seller.ask("resume", line, reason=SuspensionCause.REVERIFICATION, actor=officer)
+    _finish(seller)
+    row = services.withdraw_dispute(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
+    assert row.status == "WITHDRAWN"
+
+
+def test_a_check_that_is_too_old_proves_nothing(
+    seller: Seller, line: Line, dispute: HolderDispute, officer: Actor, now: datetime
+) -> None:
+    services.demand_proof(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
+    _finish(seller)
+    decide(line.subscriber, now + timedelta(hours=1))
+    check = line.subscriber.verifications.order_by("-id")[0]
+    with refused(DisputeNotVerified):
+        services.settle_verified(actor=officer, dispute=dispute.uid, reason=REASON, now=check.fresh_until)
+
+
+def test_while_it_is_disputed_nobody_else_gets_the_line(
+    seller: Seller, line: Line, dispute: HolderDispute, officer: Actor, now: datetime
+) -> None:
+    somebody = seller.subscriber()
+    with refused(LineDisputed):
+        seller.ask("transfer", line, subscriber=somebody.uid)
+    services.withdraw_dispute(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
+    assert seller.ask("transfer", line).status == "IN_PROGRESS"
+
+
+@pytest.fixture
+def overtaken(seller: Seller, line: Line, now: datetime) -> HolderDispute:
+    """The line was on its way to somebody else when it was disputed."""
+    transfer = seller.ask("transfer", line)
+    row = given_dispute(line=line, now=now)
+    seller.done(transfer)
+    return row
+
+
 DECISIONS: list[Callable[..., HolderDispute]] = [
     services.demand_proof,
     services.settle_verified,
@@ -236,6 +297,33 @@ def test_who_decides(
             service(actor=officer, dispute=dispute.uid, reason=REASON, now=now)
     line.refresh_from_db()
     assert (line.status, line.detached_at, HolderSlot.objects.count()) == ("ACTIVE", None, 1)
+
+
+@pytest.mark.parametrize("service", DECISIONS[:5], ids=lambda service: service.__name__)
+def test_nothing_is_done_to_who_has_the_line_by_now(
+    service: Callable[..., HolderDispute],
+    overtaken: HolderDispute,
+    line: Line,
+    officer: Actor,
+    now: datetime,
+) -> None:
+    orders = ServiceOrder.objects.count()
+    with refused(DisputeOvertaken):
+        service(actor=officer, dispute=overtaken.uid, reason=REASON, now=now)
+    line.refresh_from_db()
+    assert (line.status, line.detached_at, ServiceOrder.objects.count()) == ("ACTIVE", None, orders)
+    services.withdraw_dispute(actor=officer, dispute=overtaken.uid, reason=REASON, now=now)
+
+
+@pytest.mark.parametrize("service", DECISIONS, ids=lambda service: service.__name__)
+def test_who_opened_it_does_not_decide_it(
+    service: Callable[..., HolderDispute], line: Line, officer: Actor, now: datetime
+) -> None:
+    row = given_dispute(line=line, now=now, actor=officer)
+    with refused(DisputeOwn):
+        service(actor=officer, dispute=row.uid, reason=REASON, now=now)
+    with pytest.raises(IntegrityError, match="holder_dispute_four_eyes"), transaction.atomic():
+        row.withdraw(by=officer.id, label="", decision=REASON, now=now)
 
 
 def test_an_open_order_on_the_line_comes_first(
@@ -328,6 +416,8 @@ def test_from_the_question_to_the_decision(
     assert "*******" in client.get(press).content.decode()
     client.post(press, {"item": "1", "statement": "never heard of it"})
     row = HolderDispute.objects.get()
+    # A second person decides.
+    client.force_login(given_user(role=Role.COMPLIANCE, operator=operator, now=now))
     assert row.uid[-8:] in client.get(reverse("admin:provisioning_holderdispute_changelist")).content.decode()
     page = reverse("admin:provisioning_holderdispute_change", args=(row.pk,))
     assert "never heard of it" in client.get(page).content.decode()

@@ -84,7 +84,7 @@ def test_one_that_cannot_be_recorded_takes_no_other_with_it(
     work(seller)
     assert [ActivationJob.objects.get(pk=job.pk).status for job in jobs] == [
         "ACCEPTED",
-        "SENDING",
+        "IN_DOUBT",
         "ACCEPTED",
     ]
 

@@ -246,6 +246,41 @@ def test_a_job_that_kills_its_worker_runs_out_too(seller: Seller) -> None:
     assert (order.jobs.get().status, order.jobs.get().failure_kind) == (JobStatus.FAILED, "SYSTEM")
 
 
+def test_accepting_and_forgetting_has_an_end(seller: Seller) -> None:
+    order = seller.order()
+    for _ in range(40):
+        make_due(order.jobs.get())
+        settle(order.jobs.get())
+        Gate.objects.update(next_call_at="2000-01-01T00:00:00Z")
+        if not (claims := seller.claim()):
+            break
+        seller.record(claims[0], Accepted("UC-1") if claims[0].kind == AttemptKind.SEND else NotFound())
+    job = order.jobs.get()
+    assert (job.is_dead_letter, job.error_code) == (True, "carrier_knows_nothing")
+    assert job.attempts <= 13
+
+
+@pytest.mark.parametrize(
+    ("is_doubted", "code"), [(False, "carrier_never_ends"), (True, "carrier_knows_nothing")]
+)
+def test_not_found_ends_with_patience_too(seller: Seller, is_doubted: bool, code: str) -> None:
+    job = seller.accepted_job()
+    settle(job)
+    if is_doubted:
+        seller.record(asked(seller, job), NotFound())
+    grow_old(job)
+    seller.record(asked(seller, job), NotFound())
+    job.refresh_from_db()
+    assert (job.is_dead_letter, job.error_code) == (True, code)
+
+
+def test_a_busy_carrier_is_not_asked_before_it_wants_to(seller: Seller) -> None:
+    job = seller.accepted_job()
+    seller.record(asked(seller, job), Unavailable("carrier_unavailable", "429", retry_after=600.0))
+    job.refresh_from_db()
+    assert job.next_attempt_at > database_now() + timedelta(seconds=590)
+
+
 def test_a_lost_worker_leaves_doubt_not_a_second_send(seller: Seller) -> None:
     claim = claimed(seller)
     assert services.expire_leases() == 0

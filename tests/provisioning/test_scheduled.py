@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from apps.carriers import services as carriers
 from apps.operators.models import VirtualOperator
 from apps.provisioning import selectors, services
 from apps.provisioning.errors import LineHasOpenOrder
@@ -96,5 +97,18 @@ def test_one_without_a_connection_holds_up_no_other(
     behind = other.ask("change_plan", other.active_line(), effective=Effective.NEXT_MONTH)
     seller.connection.disconnect(now=seller.now)
     assert start(waiting.due_at) == 1
+    behind.refresh_from_db()
+    assert behind.status == "IN_PROGRESS"
+
+
+def test_who_is_not_connected_is_in_nobodys_way(
+    seller: Seller, waiting: ServiceOrder, other_operator: VirtualOperator
+) -> None:
+    other = given_seller(operator=other_operator, now=seller.now)
+    behind = other.ask("change_plan", other.active_line(), effective=Effective.NEXT_MONTH)
+    carriers.disconnect(actor=SYSTEM, connection_uid=seller.connection.uid, reason="moved", now=seller.now)
+    assert waiting.due_at is not None
+    ServiceOrder.objects.filter(pk=waiting.pk).update(due_at=waiting.due_at - timedelta(seconds=1))
+    assert services.start_scheduled_orders(actor=SYSTEM, now=waiting.due_at, limit=1) == 1
     behind.refresh_from_db()
     assert behind.status == "IN_PROGRESS"

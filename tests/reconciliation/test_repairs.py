@@ -245,6 +245,34 @@ def test_what_has_changed_since_is_not_repaired(
     assert discrepancy.status == "OPEN"
 
 
+def test_what_was_there_and_back_is_not_repaired(seller: Seller, staff: Actor) -> None:
+    line = seller.active_line()
+    at_rest(seller)
+    found = listed(seller, line, state=LineState.TERMINATED)
+    # The carrier carries two orders out on it: it lives there.
+    seller.done(seller.ask("suspend", line))
+    seller.done(seller.ask("resume", line))
+    with refused(DiscrepancyOutdated):
+        accept(staff, found, seller.now)
+    line.refresh_from_db()
+    assert line.status == "ACTIVE"
+    at_rest(seller)
+    # What ended well before the page was asked for stands on it.
+    accept(staff, found, seller.now)
+    line.refresh_from_db()
+    assert line.status == "TERMINATED"
+
+
+def test_what_a_repair_has_changed_is_looked_at_again_first(seller: Seller, staff: Actor) -> None:
+    line = seller.active_line()
+    at_rest(seller)
+    View.of(seller).change(line, iccid=OTHER_CARD, plan_code="OTHER").reconcile()
+    of_card, of_plan = (Discrepancy.objects.get(kind=kind) for kind in ("SIM", "PLAN"))
+    seller.done(accept(staff, of_card, seller.now).order)
+    with refused(DiscrepancyOutdated):
+        accept(staff, of_plan, seller.now)
+
+
 def test_decided_once(seller: Seller, staff: Actor) -> None:
     discrepancy = accept(staff, listed(seller, seller.active_line(), plan_code="A"), seller.now)
     for decide in (services.accept_discrepancy, services.ignore_discrepancy, services.reopen_discrepancy):

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from apps.accounts.states import Role
 from apps.carriers import services as carriers
-from apps.carriers.base import LinesRequest
+from apps.carriers.base import LinesPage, LinesRequest
 from apps.carriers.errors import ConnectionNotLive
 from apps.carriers.transport import blocking
 from apps.core import clock
@@ -20,7 +20,7 @@ from apps.core.db import database_now
 from apps.lines.models import Line
 from apps.operators.models import VirtualOperator
 from apps.provisioning import selectors, services
-from apps.provisioning.models import Discrepancy, ReconciliationRun
+from apps.provisioning.models import Discrepancy, Gate, ReconciliationRun
 from apps.provisioning.services.reconciliation import runs, view
 from apps.provisioning.services.reconciliation.runs import Overtaken
 from tests.factories.accounts import given_user
@@ -237,3 +237,73 @@ def test_in_the_admin(seller: Seller, simulator: str, client: Client) -> None:
     assert listing.status_code == 200
     detail = reverse("admin:provisioning_discrepancy_change", args=[Discrepancy.objects.latest("id").pk])
     assert "At the carrier" in client.get(detail).content.decode()
+
+
+class Lister:
+    """Lists nothing, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def list_lines(self, request: LinesRequest) -> LinesPage:
+        self.asked += 1
+        return LinesPage((), None)
+
+
+@pytest.fixture
+def lister(monkeypatch: pytest.MonkeyPatch) -> Lister:
+    fake = Lister()
+    monkeypatch.setattr(carriers, "adapter_for", lambda connection: fake)
+    return fake
+
+
+def make_run_due() -> None:
+    ReconciliationRun.objects.update(next_attempt_at="2000-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("by", ["kill switch", "circuit"])
+def test_nothing_is_asked_over_a_stopped_connection(seller: Seller, lister: Lister, by: str) -> None:
+    uid = seller.connection.uid
+    if by == "circuit":
+        Gate.objects.create(connection=seller.connection, is_open=True)
+    else:
+        carriers.stop_calls(actor=SYSTEM, connection_uid=uid, reason="asked to", now=clock.now())
+    run = start(seller)
+    for _ in range(3):
+        make_run_due()
+        assert not go_on(run)
+    run.refresh_from_db()
+    assert (lister.asked, run.status, run.failures, run.lease_until) == (0, "FETCHING", 0, None)
+    Gate.objects.update(is_open=False)
+    if by == "kill switch":
+        carriers.allow_calls(actor=SYSTEM, connection_uid=uid, reason="fine", now=clock.now())
+    make_run_due()
+    go_on(run)
+    run.refresh_from_db()
+    assert (lister.asked, run.status) == (1, "COMPLETED")
+
+
+def test_a_run_that_cannot_be_compared_ends(
+    seller: Seller, lister: Lister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "compare", lambda **_: 1 / 0)
+    monkeypatch.setattr(runs, "MOST_FAILURES", 2)
+    run = start(seller)
+    for failures in (1, 2):
+        assert not go_on(run)
+        run.refresh_from_db()
+        assert (run.status, run.failures, run.error_code) == ("COMPARING", failures, "run_failed")
+        make_run_due()
+    assert not go_on(run)
+    run.refresh_from_db()
+    assert (run.status, run.error_code, run.error_detail) == ("FAILED", "run_failed", "ZeroDivisionError")
+
+
+@pytest.mark.parametrize(("expected", "status"), [(19, "COMPLETED"), (20, "FAILED")])
+def test_an_empty_view_is_not_believed(seller: Seller, lister: Lister, expected: int, status: str) -> None:
+    run = start(seller)
+    ReconciliationRun.objects.update(lines_expected=expected)
+    go_on(run)
+    run.refresh_from_db()
+    assert (run.status, run.error_code) == (status, "view_implausible" if status == "FAILED" else "")
+    assert not Discrepancy.objects.exists()

@@ -179,6 +179,11 @@ class TransferSerializer(LineOrderSerializer):
 
     type = serializers.ChoiceField(["transfer"])
     subscriber = serializers.CharField(max_length=64)
+    holder_verification = serializers.CharField(
+        max_length=64,
+        required=False,
+        help_text="The present holder's real-name check for this order; without it their latest one counts.",
+    )
     actual_user = ActualUserField(required=False)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from apps.core.public_ids import PublicIdField
 from apps.core.tenancy import TenantQuerySet
@@ -90,6 +90,7 @@ class HolderDispute(models.Model):
                 name="holder_dispute_verified_was_demanded",
             ),
             models.CheckConstraint(condition=~Q(statement=""), name="holder_dispute_statement"),
+            models.CheckConstraint(condition=~Q(decided_by=F("opened_by")), name="holder_dispute_four_eyes"),
         ]
 
     def __str__(self) -> str:

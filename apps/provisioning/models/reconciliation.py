@@ -123,6 +123,12 @@ class ReconciliationRun(models.Model):
         self.lease_until = None
         self.save(update_fields=["failures", "error_code", "error_detail", "next_attempt_at", "lease_until"])
 
+    def rest(self, *, until: datetime) -> None:
+        """Nothing was asked, so nothing has failed."""
+        self.next_attempt_at = until
+        self.lease_until = None
+        self.save(update_fields=["next_attempt_at", "lease_until"])
+
     def fetch_again(self) -> None:
         """COMPARING -> FETCHING from the first page: the pages are lost."""
         RECONCILIATION.check(self.status, ReconciliationStatus.FETCHING)

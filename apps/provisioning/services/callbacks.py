@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from apps.carriers import selectors as carrier_selectors
 from apps.carriers import services as carriers
-from apps.carriers.base import CallbackForged, Rejected
+from apps.carriers.base import CallbackForged, CallbackMessage, Rejected
+from apps.carriers.models import CarrierConnection
 from apps.core import dispatch
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import database_now, serialize_on, use_case
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 300.0
 
 
-@use_case
 def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
     """Checks the signature over the raw bytes and stores the message once; a repetition is fine and changes nothing.
 
@@ -40,6 +40,11 @@ def receive_callback(*, connection_uid: str, headers: Mapping[str, str], body: b
     except CallbackForged as error:
         logger.warning("carrier callback refused", extra={"connection": carrier.uid, "why": str(error)})
         raise CallbackRefused from None
+    _store(carrier, message, body, now)
+
+
+@use_case
+def _store(carrier: CarrierConnection, message: CallbackMessage, body: bytes, now: datetime) -> None:
     CarrierCallback.objects.bulk_create(
         [
             CarrierCallback(
@@ -75,27 +80,36 @@ def apply_next_callback(*, now: datetime) -> bool:
     Whatever the order of arrival, nothing moves back: a repetition changes nothing, and a message that contradicts what
     is final is kept as CONFLICT for staff. One that cannot be applied is tried again later and holds up no other.
     """
-    waiting = CarrierCallback.objects.waiting().order_by("next_try_at", "id").values_list("id", flat=True)
-    for callback_id in waiting[:1]:
-        try:
-            _apply_one(callback_id, now)
-            faultpoint("apply.after_commit")
-        except Exception:
-            logger.exception("callback not applied", extra={"callback_key": callback_id})
-            _try_later(callback_id)
-        return True
-    return False
+    try:
+        if not _apply_one(now):
+            return False
+        faultpoint("apply.after_commit")
+    except _NotApplied as error:
+        logger.exception("callback not applied", extra={"callback_key": error.callback_id})
+        _try_later(error.callback_id)
+    return True
+
+
+class _NotApplied(Exception):
+    def __init__(self, callback_id: int) -> None:
+        super().__init__(callback_id)
+        self.callback_id = callback_id
 
 
 @use_case
-def _apply_one(callback_id: int, now: datetime) -> None:
-    serialize_on(f"callback:{callback_id}")
-    callback = CarrierCallback.objects.select_related("connection").get(pk=callback_id)
-    if callback.applied_at is not None:
-        return
-    outcome = _apply(callback, now)
-    CarrierCallback.objects.filter(pk=callback_id).update(outcome=outcome, applied_at=now)
-    faultpoint("apply.before_commit")
+def _apply_one(now: datetime) -> bool:
+    # Nobody waits for a callback's row: whoever finds it locked takes the next, so it may be locked first.
+    waiting = CarrierCallback.objects.waiting().select_related("connection").order_by("next_try_at", "id")
+    callback = waiting.select_for_update(of=("self",), skip_locked=True).first()
+    if callback is None:
+        return False
+    try:
+        outcome = _apply(callback, now)
+        CarrierCallback.objects.filter(pk=callback.pk).update(outcome=outcome, applied_at=now)
+        faultpoint("apply.before_commit")
+    except Exception as error:
+        raise _NotApplied(callback.pk) from error
+    return True
 
 
 @use_case

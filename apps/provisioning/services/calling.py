@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,11 +43,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claim and what to tell the carrier; `request` is None, with the outcome instead, when nothing may be sent."""
+    """A claim and what to tell the carrier; adapter and request are None, with the outcome instead, when nothing may be
+    sent.
+    """
 
     claim: Claim
     carrier: CarrierConnection
-    adapter: Adapter
+    adapter: Adapter | None
     # Monotonic seconds, from before the lease began.
     claimed_at: float
     request: Request | None = field(repr=False)
@@ -58,6 +61,10 @@ class Calls:
 
     def __init__(self, slots: int) -> None:
         self.out = 0
+        # By connection.
+        self.over: Counter[int] = Counter()
+        # Connections whose kill switch was pulled: what has not begun over them is kept back.
+        self.stopped: frozenset[int] = frozenset()
         self._slots = asyncio.Semaphore(slots)
         self._loop = transport.loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +73,7 @@ class Calls:
     def begin(self, work: Sequence[Work]) -> None:
         if work:
             self.out += len(work)
+            self.over.update(piece.claim.connection_id for piece in work)
             self._loop.call_soon_threadsafe(self._begin, work)
 
     def wake(self) -> None:
@@ -83,6 +91,7 @@ class Calls:
             pass
         results = [result for result in found if result is not None]
         self.out -= len(results)
+        self.over.subtract(result.claim.connection_id for result in results)
         return results
 
     @property
@@ -98,12 +107,23 @@ class Calls:
 
     async def _make(self, work: Work) -> None:
         async with self._slots:
-            outcome = work.outcome or await _carry_out(work)
-        self._answers.put(Result(work.claim, work.carrier, outcome))
+            if work.outcome:
+                outcome, was_called = work.outcome, False
+            elif work.claim.connection_id in self.stopped:
+                outcome, was_called = NotSent("calls_stopped", "Calls were stopped after the claim."), False
+            else:
+                outcome, was_called = await _carry_out(work)
+        self._answers.put(Result(work.claim, work.carrier, outcome, was_called))
 
 
-async def _carry_out(work: Work) -> Outcome:
-    """One call: never raises, whatever the carrier does."""
+async def _carry_out(work: Work) -> tuple[Outcome, bool]:
+    """One call, and whether it came as far as the network: never raises, whatever the carrier does."""
+    with transport.noted_calls() as calls:
+        outcome = await _call(work)
+    return outcome, bool(calls)
+
+
+async def _call(work: Work) -> Outcome:
     # A machine that slept through its lease must not send: somebody else may have the job by now.
     timeout = work.carrier.timeout_seconds
     left = lease_seconds(timeout) - (time.monotonic() - work.claimed_at)

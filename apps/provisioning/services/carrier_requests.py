@@ -28,12 +28,12 @@ from apps.subscribers.services import HolderIdentity
 Request = LineRequest | QueryRequest
 
 # What stands on a real-name check, and what tells the carrier who the holder is.
-_CHECKED = (OrderType.ACTIVATE, OrderType.CHANGE_SIM, OrderType.TRANSFER)
+CHECKED = (OrderType.ACTIVATE, OrderType.CHANGE_SIM, OrderType.TRANSFER)
 _NAMED = (OrderType.ACTIVATE, OrderType.TRANSFER)
 
 
 def stands_on_check(claim: Claim) -> bool:
-    return claim.kind is AttemptKind.SEND and claim.operation in _CHECKED
+    return claim.kind is AttemptKind.SEND and claim.operation in CHECKED
 
 
 def is_first_send(claim: Claim) -> bool:
@@ -90,8 +90,10 @@ def build(claim: Claim, fittings: Fittings, facts: SendingFacts, holder: HolderI
     raise TypeError(f"nothing to ask the carrier for {claim.operation}")
 
 
-async def call(adapter: Adapter, request: Request | None) -> Accepted | Outcome:
+async def call(adapter: Adapter | None, request: Request | None) -> Accepted | Outcome:
     """Network. Raises what the adapter raises."""
+    if adapter is None:
+        raise TypeError("no adapter")
     match request:
         case ActivateRequest():
             return await adapter.activate(request)

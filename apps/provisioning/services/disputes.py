@@ -1,11 +1,14 @@
 """ "This number is not mine": opened by whoever the person tells it, decided by staff, carried out as orders.
 
-The four outcomes are those of the national one-ID lookup: verify, detach, suspend, terminate.
+The four outcomes are those of the national one-ID lookup: verify, detach, suspend, terminate. Whoever opened one does
+not decide it, and one whose line has become somebody else's is only withdrawn.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+
+from django.db import transaction
 
 from apps.audit import services as audit
 from apps.core.actor import Actor
@@ -19,7 +22,13 @@ from apps.lines.states import LIVE_LINE, SuspensionCause, SuspensionKind
 from apps.operators import policies
 from apps.operators.policies import PolicyKey
 from apps.provisioning import selectors
-from apps.provisioning.errors import DisputeExists, DisputeItemUnknown, DisputeNotVerified
+from apps.provisioning.errors import (
+    DisputeExists,
+    DisputeItemUnknown,
+    DisputeNotVerified,
+    DisputeOvertaken,
+    DisputeOwn,
+)
 from apps.provisioning.models import HolderDispute
 from apps.provisioning.services.opening import require_right
 from apps.provisioning.services.order_types.suspension import (
@@ -83,6 +92,7 @@ def demand_proof(*, actor: Actor, dispute: str, reason: str, now: datetime) -> H
     row, written = _take(actor, dispute, reason)
     row.demand_verification(now=now)
     demand_reverification(actor=actor, line=row.line, reason=f"{row.uid}: {written}", now=now)
+    _require_theirs(Line.objects.select_for_update().get(pk=row.line_id), row)
     _note(actor, row, "dispute.verify", DisputeStatus.OPEN, "holder_dispute.verifying", now, written)
     return row
 
@@ -98,11 +108,11 @@ def settle_verified(*, actor: Actor, dispute: str, reason: str, now: datetime) -
     row, written = _take(actor, dispute, reason)
     before = row.status
     if row.verifying_at is None or not subscribers.has_passed_since(
-        subscriber_id=row.line.subscriber_id, since=row.verifying_at
+        subscriber_id=row.line.subscriber_id, since=row.verifying_at, now=now
     ):
         raise DisputeNotVerified
-    _resolve(actor, row, DisputeOutcome.VERIFY, written, now)
     _let_run(actor, row, now)
+    _resolve(actor, row, DisputeOutcome.VERIFY, written, now)
     _note(actor, row, "dispute.resolve", before, "holder_dispute.resolved", now, written)
     return row
 
@@ -168,10 +178,11 @@ def withdraw_dispute(*, actor: Actor, dispute: str, reason: str, now: datetime) 
     :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is decided.
     Else as `place_resumption_order`.
     """
-    row, written = _take(actor, dispute, reason)
+    row, written = _take(actor, dispute, reason, may_be_anothers=True)
     before = row.status
     row.withdraw(by=actor.id, label=actor.label, decision=written, now=now)
-    if before == DisputeStatus.VERIFYING and row.line.status in LIVE_LINE:
+    theirs = row.line.subscriber_id == row.subscriber_id
+    if before == DisputeStatus.VERIFYING and row.line.status in LIVE_LINE and theirs:
         _let_run(actor, row, now)
     _note(actor, row, "dispute.withdraw", before, "holder_dispute.withdrawn", now, written)
     return row
@@ -214,14 +225,32 @@ def _open(
     return row
 
 
-def _take(actor: Actor, dispute: str, reason: str) -> tuple[HolderDispute, str]:
-    """The dispute, locked, with its line; and the reason as it may be kept."""
+def _take(
+    actor: Actor, dispute: str, reason: str, *, may_be_anothers: bool = False
+) -> tuple[HolderDispute, str]:
+    """The dispute, locked, with its line; and the reason as it may be kept.
+
+    :raises DisputeOwn: :raises DisputeOvertaken:
+    """
     actor.require(DECIDE)
     written = checked_reason(reason)
-    return selectors.get_dispute_for_update(actor=actor, uid=dispute), written
+    row = selectors.get_dispute_for_update(actor=actor, uid=dispute)
+    if row.opened_by == actor.id:
+        raise DisputeOwn
+    if not may_be_anothers:
+        _require_theirs(row.line, row)
+    return row, written
+
+
+def _require_theirs(line: Line, row: HolderDispute) -> None:
+    """:raises DisputeOvertaken: the line has another holder than the one who disputes it."""
+    if line.subscriber_id != row.subscriber_id:
+        raise DisputeOvertaken
 
 
 def _resolve(actor: Actor, row: HolderDispute, outcome: DisputeOutcome, written: str, now: datetime) -> None:
+    """After whatever comes of it has been asked for: then the line's lock comes last, as in `core.db.LOCK_ORDER`."""
+    _require_theirs(Line.objects.select_for_update().get(pk=row.line_id), row)
     row.resolve(outcome, by=actor.id, label=actor.label, decision=written, now=now)
 
 
@@ -238,9 +267,15 @@ def _stand_still(actor: Actor, row: HolderDispute, cause: SuspensionCause, now: 
 def _let_run(actor: Actor, row: HolderDispute, now: datetime) -> None:
     """Lifts what was placed until the holder is verified, unless that is done already."""
     try:
-        place_resumption_order(
-            actor=actor, line=row.line.uid, reason=SuspensionCause.REVERIFICATION, note=_remark(row), now=now
-        )
+        # A block of its own: the refusal undoes no more than this.
+        with transaction.atomic():
+            place_resumption_order(
+                actor=actor,
+                line=row.line.uid,
+                reason=SuspensionCause.REVERIFICATION,
+                note=_remark(row),
+                now=now,
+            )
     except SuspensionNotFound:
         return
 

@@ -37,14 +37,25 @@ from apps.provisioning.services.carrier_requests import (
 from apps.provisioning.services.jobs import (
     Claim,
     Misconfigured,
+    NotSent,
     Outcome,
+    Unknown,
     claim_due_jobs,
     expire_leases,
+    renew_leases,
     strand_queued_jobs,
 )
-from apps.provisioning.services.order_types.papers import get_bite
-from apps.provisioning.services.recording import Result, note_results, record_end, record_steps
+from apps.provisioning.services.order_types.papers import Bite, get_bite
+from apps.provisioning.services.recording import (
+    Result,
+    note_results,
+    put_off_unwritten,
+    record_end,
+    record_steps,
+)
+from apps.provisioning.states import AttemptKind
 from apps.subscribers import services as subscribers
+from apps.subscribers.services import HolderIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +64,11 @@ logger = logging.getLogger(__name__)
 LINGER = 1.5
 LOOK_EVERY = 0.1
 KNOWN_FOR = 1.0
+# After claims could not be loaded together, and after a claim failed.
+LOAD_AGAIN = 5.0
+CLAIM_AGAIN = 1.0
+# No lease is shorter than five seconds.
+RENEW_EVERY = 2.0
 
 CLAIMED_AHEAD = 32
 # What ends orders takes ten times as long to write as everything else: after so many of them new work is looked for.
@@ -80,6 +96,19 @@ class Roads:
         self.adapters = {}
         self.known_at = time.monotonic()
         return True
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        return frozenset(pk for pk, connection in self.connections.items() if connection.stopped_at)
+
+    def shares(self, calls: Calls, slots: int) -> dict[int, int]:
+        """What each connection may still have: where there are several, none takes more than half of the slots, so that
+        one that hangs leaves some to the others.
+        """
+        live = [pk for pk, connection in self.connections.items() if connection.is_active]
+        if len(live) < 2:
+            return {}
+        return {pk: max(1, slots // 2) - calls.over[pk] for pk in self.connections}
 
     def adapter(self, connection_id: int) -> Adapter:
         adapter = self.adapters.get(connection_id)
@@ -130,18 +159,21 @@ def _work(
     # More than the slots is claimed, so that one that falls free is filled while we are busy with the database.
     most = slots + max(CLAIMED_AHEAD, slots // 4)
     ends: deque[Result] = deque()
-    claiming, busy_at = True, time.monotonic()
+    claiming, busy_at, claim_at, renew_at = True, time.monotonic(), 0.0, 0.0
     while True:
         claiming = claiming and not stopping.is_set()
         room = most - calls.out - len(ends)
-        if claiming and room > 0:
+        if claiming and time.monotonic() >= claim_at:
             try:
-                work = _claim(actor, roads, room, clock)
+                if roads.look():
+                    calls.stopped = roads.stopped
+                    _tidy(actor, roads, clock())
+                work = _claim(actor, roads, room, roads.shares(calls, slots), clock) if room > 0 else []
             except Exception:
                 # What was claimed runs out of its lease and is asked about; what is out still gets recorded.
                 logger.exception("claim failed", extra={"host_carrier": roads.host_carrier_id})
                 _mend_connection()
-                claiming, work = False, []
+                claim_at, work = time.monotonic() + CLAIM_AGAIN, []
             calls.begin(work)
         if calls.out or ends:
             busy_at = time.monotonic()
@@ -156,18 +188,28 @@ def _work(
             ends.extend(_record_steps(results, clock()))
         for _ in range(min(len(ends), ENDS_AT_ONCE)):
             end = ends.popleft()
-            _tried(partial(record_end, actor=actor, result=end, now=clock()), end)
+            now = clock()
+            _write(partial(record_end, actor=actor, result=end, now=now), end, now)
+        if ends and time.monotonic() >= renew_at:
+            waiting = [(end.claim, end.carrier.timeout_seconds) for end in ends]
+            _tried(partial(renew_leases, claims=waiting))
+            renew_at = time.monotonic() + RENEW_EVERY
 
 
-def _claim(actor: Actor, roads: Roads, limit: int, clock: Callable[[], datetime]) -> list[Work]:
-    if roads.look():
-        if not sabotage("no_sweeper"):
-            expire_leases()
-        for ended_id in selectors.list_ended_connections_with_queued_jobs(connection_ids=roads.connections):
-            strand_queued_jobs(actor=actor, carrier=roads.connections[ended_id], now=clock())
+def _tidy(actor: Actor, roads: Roads, now: datetime) -> None:
+    """What others have left behind at this carrier."""
+    if not sabotage("no_sweeper"):
+        expire_leases()
+    for ended_id in selectors.list_ended_connections_with_queued_jobs(connection_ids=roads.connections):
+        strand_queued_jobs(actor=actor, carrier=roads.connections[ended_id], now=now)
+
+
+def _claim(
+    actor: Actor, roads: Roads, limit: int, shares: dict[int, int], clock: Callable[[], datetime]
+) -> list[Work]:
     # Before the claim: what is lost between the two shortens the lease as we see it, and never lengthens it.
     claimed_at = time.monotonic()
-    claims = claim_due_jobs(connection_ids=roads.connections, limit=limit)
+    claims = claim_due_jobs(connection_ids=roads.connections, limit=limit, rooms=shares)
     if not claims:
         return []
     faultpoint("claim.after_commit")
@@ -177,44 +219,98 @@ def _claim(actor: Actor, roads: Roads, limit: int, clock: Callable[[], datetime]
 def _load(
     actor: Actor, roads: Roads, claims: Sequence[Claim], claimed_at: float, now: datetime
 ) -> list[Work]:
-    """Everything the calls need, in a number of queries that grows with the operators, not with the claims."""
-    fittings = lines.get_fittings(line_ids=[claim.line_id for claim in claims])
-    facts = selectors.get_sending_facts(order_ids=[claim.order_id for claim in claims])
-    holders = {facts[claim.order_id].holder_id for claim in claims if names_holder(claim)}
-    bites = {
-        operator_id: get_bite(operator_id=operator_id, host_carrier_id=roads.host_carrier_id, now=now)
-        for operator_id in {
-            roads.connections[claim.connection_id].operator_id for claim in claims if is_first_send(claim)
-        }
-    }
-    identities = subscribers.open_identity_for_carrier(actor=actor, subscriber_ids=holders)
+    """Everything the calls need, in a number of queries that grows with the operators, not with the claims.
+
+    The claims are committed: whatever goes wrong here becomes the outcome of those that it concerns.
+    """
+    try:
+        cargo = _fetch(actor, claims)
+    except Exception:
+        logger.exception("claims not loaded", extra={"host_carrier": roads.host_carrier_id})
+        _mend_connection()
+        kept_back = NotSent("not_loaded", "What the call needs could not be read.", LOAD_AGAIN)
+        return [_without_call(roads, claim, claimed_at, kept_back) for claim in claims]
     work = []
     for claim in claims:
-        carrier = roads.connections[claim.connection_id]
-        fact = facts[claim.order_id]
-        bite = bites.get(carrier.operator_id)
-        holder = identities.get(fact.holder_id) if names_holder(claim) else None
-        outcome: Outcome | None = None
-        request = None
-        if stands_on_check(claim) and claim.never_told and not fact.identity_holds:
-            # The check was withdrawn or contradicted since the order was placed, and the carrier knows nothing yet.
-            outcome = Rejected("identity_expired", "The real-name check no longer holds.")
-        elif bite and is_first_send(claim) and claim.operation in bite.operations and not fact.is_restoring:
-            # The licence or agreement has ended since the order was placed.
-            outcome = Rejected(bite.code, bite.detail)
-        elif names_holder(claim) and holder is None:
-            outcome = Misconfigured("identity_unreadable", "The holder's data cannot be opened.")
-        else:
-            request = build(claim, fittings[claim.line_id], fact, holder)
-        work.append(Work(claim, carrier, roads.adapter(carrier.pk), claimed_at, request, outcome))
+        try:
+            work.append(_prepare(roads, cargo, claim, claimed_at, now))
+        except Exception as error:
+            logger.exception("call not prepared", extra={"job": claim.reference})
+            _mend_connection()
+            detail = f"The call could not be prepared: {type(error).__name__}."
+            # One that is to be sent waits for staff; about one that the carrier may know we go on trying to ask.
+            kind = Misconfigured if claim.kind is AttemptKind.SEND else Unknown
+            work.append(_without_call(roads, claim, claimed_at, kind("not_loadable", detail)))
     return work
+
+
+@dataclass(frozen=True, slots=True)
+class _Cargo:
+    """What was read for many calls at once."""
+
+    fittings: dict[int, lines.Fittings]
+    facts: dict[int, selectors.SendingFacts]
+    holders: dict[int, HolderIdentity]
+    # By operator, as far as anybody has asked.
+    bites: dict[int, Bite | None] = field(default_factory=dict)
+
+
+def _fetch(actor: Actor, claims: Sequence[Claim]) -> _Cargo:
+    facts = selectors.get_sending_facts(order_ids=[claim.order_id for claim in claims])
+    holders = {facts[claim.order_id].holder_id for claim in claims if names_holder(claim)}
+    return _Cargo(
+        fittings=lines.get_fittings(line_ids=[claim.line_id for claim in claims]),
+        facts=facts,
+        holders=subscribers.open_identity_for_carrier(actor=actor, subscriber_ids=holders),
+    )
+
+
+def _prepare(roads: Roads, cargo: _Cargo, claim: Claim, claimed_at: float, now: datetime) -> Work:
+    """The call about one claim, or the outcome that takes its place."""
+    carrier = roads.connections[claim.connection_id]
+    fact = cargo.facts[claim.order_id]
+    holder = cargo.holders.get(fact.holder_id) if names_holder(claim) else None
+    if outcome := _kept_from_carrier(roads, cargo, claim, now):
+        return _without_call(roads, claim, claimed_at, outcome)
+    if names_holder(claim) and holder is None:
+        unreadable = Misconfigured("identity_unreadable", "The holder's data cannot be opened.")
+        return _without_call(roads, claim, claimed_at, unreadable)
+    request = build(claim, cargo.fittings[claim.line_id], fact, holder)
+    return Work(claim, carrier, roads.adapter(carrier.pk), claimed_at, request)
+
+
+def _kept_from_carrier(roads: Roads, cargo: _Cargo, claim: Claim, now: datetime) -> Outcome | None:
+    """Why it must not be sent, by what has changed since the order was placed."""
+    fact = cargo.facts[claim.order_id]
+    if stands_on_check(claim) and not fact.identity_holds:
+        # The check was withdrawn or contradicted since the order was placed.
+        if claim.never_told:
+            return Rejected("identity_expired", "The real-name check no longer holds.")
+        # The carrier may have been told before: the order cannot just end, a person has to look.
+        return Misconfigured("identity_expired", "The real-name check no longer holds.")
+    if not is_first_send(claim) or fact.is_restoring:
+        return None
+    operator_id = roads.connections[claim.connection_id].operator_id
+    if operator_id not in cargo.bites:
+        cargo.bites[operator_id] = get_bite(
+            operator_id=operator_id, host_carrier_id=roads.host_carrier_id, now=now
+        )
+    bite = cargo.bites[operator_id]
+    if bite and claim.operation in bite.operations:
+        # The licence or agreement has ended since the order was placed.
+        return Rejected(bite.code, bite.detail)
+    return None
+
+
+def _without_call(roads: Roads, claim: Claim, claimed_at: float, outcome: Outcome) -> Work:
+    carrier = roads.connections[claim.connection_id]
+    return Work(claim, carrier, None, claimed_at, None, outcome)
 
 
 def _record_steps(results: Sequence[Result], now: datetime) -> list[Result]:
     """Tells the gates of all of them and writes those that end no order; returns the others.
 
-    One that cannot be written takes no other with it: its lease runs out, the sweeper puts it IN_DOUBT, and the carrier
-    is asked again.
+    One that cannot be written takes no other with it.
     """
     try:
         places = note_results(results)
@@ -227,8 +323,17 @@ def _record_steps(results: Sequence[Result], now: datetime) -> list[Result]:
         many, where = zip(*steps, strict=True)
         if not _tried(partial(record_steps, results=many, places=where, now=now)):
             for result, place in steps:
-                _tried(partial(record_steps, results=[result], places=[place], now=now), result)
+                _write(partial(record_steps, results=[result], places=[place], now=now), result, now)
     return [result for result in results if result.ends_order]
+
+
+def _write(write: Callable[[], object], result: Result, now: datetime) -> None:
+    """Or at least that it could not be written, so that it is tried again less and less often, and not for ever.
+
+    Where that fails as well the lease runs out, the sweeper puts the job IN_DOUBT, and the carrier is asked again.
+    """
+    if not _tried(write, result):
+        _tried(partial(put_off_unwritten, result=result, now=now), result)
 
 
 def _tried(write: Callable[[], object], result: Result | None = None) -> bool:

@@ -7,7 +7,7 @@ the call is in `recording`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,9 +18,8 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import use_case
 from apps.core.faults import faultpoint
-from apps.provisioning.models import ActivationJob
 from apps.provisioning.services.gates import lock_gates, write_gates
-from apps.provisioning.states import AttemptKind, FailureKind, JobStatus
+from apps.provisioning.states import AttemptKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,11 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """We kept the call back ourselves: nothing left this machine."""
+    """We kept the call back ourselves: nothing left this machine. To be tried again after `retry_after` seconds."""
 
     code: str
     detail: str
+    retry_after: float = 0.0
 
 
 Outcome = (
@@ -139,15 +139,22 @@ def lease_seconds(timeout_seconds: float) -> float:
 
 
 @use_case
-def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim]:
+def claim_due_jobs(
+    *, connection_ids: Collection[int], limit: int, rooms: Mapping[int, int] | None = None
+) -> list[Claim]:
     """Up to `limit` due jobs of these connections, leased to the caller; a fair share to each.
 
     Never more at once over one connection than it allows, however many workers claim, nor faster than its rate; over a
     stopped one nothing, over one whose circuit is open a probe now and then. QUEUED jobs become SENDING; ACCEPTED and
     IN_DOUBT ones stay and are to be asked about. Over a connection that has ended nothing new is sent, but what the
-    carrier may know of is still asked about. The intent of every call is on record when this returns.
+    may know of is still asked about. The intent of every call is on record when this returns. `rooms`: how many the
+    caller wants at most over single connections.
     """
-    gates = {gate.connection_id: gate for gate in lock_gates(connection_ids) if gate.room > 0}
+    gates, room_of = {}, {}
+    for gate in lock_gates(connection_ids):
+        room = min(gate.room, (rooms or {}).get(gate.connection_id, gate.room))
+        if room > 0:
+            gates[gate.connection_id], room_of[gate.connection_id] = gate, room
     if not gates or limit <= 0:
         return []
     with connection.cursor() as cursor:
@@ -155,7 +162,7 @@ def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim
             _CLAIM,
             {
                 "connections": list(gates),
-                "rooms": [gate.room for gate in gates.values()],
+                "rooms": list(room_of.values()),
                 "caps": [gate.max_in_flight for gate in gates.values()],
                 "leases": [lease_seconds(gate.timeout_seconds) for gate in gates.values()],
                 "live": [gate.is_live for gate in gates.values()],
@@ -175,20 +182,59 @@ def claim_due_jobs(*, connection_ids: Collection[int], limit: int) -> list[Claim
     return claims
 
 
+_RENEW = """
+WITH held AS (
+    SELECT job.id, asked.lease FROM provisioning_activationjob AS job
+    JOIN unnest(%s::bigint[], %s::int[], %s::float8[]) AS asked(id, token, lease)
+        ON job.id = asked.id AND job.token = asked.token
+    WHERE job.lease_until IS NOT NULL ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE provisioning_activationjob AS job
+SET lease_until = clock_timestamp() + make_interval(secs => held.lease)
+FROM held WHERE job.id = held.id
+"""
+
+
 @use_case
-def strand_queued_jobs(*, actor: Actor, carrier: CarrierConnection, now: datetime) -> int:
-    """Over a connection that has ended nothing can be sent: its QUEUED jobs become dead letters. Returns how many."""
-    lock_gates([carrier.pk])
-    queued = ActivationJob.objects.select_for_update().filter(connection=carrier, status=JobStatus.QUEUED)
-    stranded = list(queued.order_by("pk"))
-    for job in stranded:
-        job.fail(
-            kind=FailureKind.SYSTEM,
-            code="carrier_not_connected",
-            detail="The connection has ended before the job was sent.",
-            now=now,
+def renew_leases(*, claims: Sequence[tuple[Claim, float]]) -> None:
+    """Claims whose answers wait to be written, and their connections' time-outs: nobody else asks meanwhile.
+
+    Not for a call that has not come back: its lease says when to give it up.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RENEW,
+            [
+                [claim.job_id for claim, _ in claims],
+                [claim.token for claim, _ in claims],
+                [lease_seconds(timeout) for _, timeout in claims],
+            ],
         )
-    return len(stranded)
+
+
+_STRAND = """
+WITH stranded AS (
+    SELECT id FROM provisioning_activationjob
+    WHERE connection_id = %(connection)s AND status = 'QUEUED'
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE provisioning_activationjob AS job SET
+    status = 'FAILED', failure_kind = 'SYSTEM', token = job.token + 1, lease_until = NULL,
+    error_code = 'carrier_not_connected', error_detail = 'The connection has ended before the job was sent.',
+    finished_at = %(now)s
+FROM stranded WHERE job.id = stranded.id
+"""
+
+
+@use_case
+def strand_queued_jobs(*, actor: Actor, carrier: CarrierConnection, now: datetime, limit: int = 1000) -> int:
+    """Over a connection that has ended nothing can be sent: up to `limit` of its QUEUED jobs become dead letters.
+
+    Returns how many. No gate is held: a claim passes nothing that is to be sent over such a connection.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_STRAND, {"connection": carrier.pk, "limit": limit, "now": now})
+        return int(cursor.rowcount)
 
 
 _EXPIRE_LEASES = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from apps.core.actor import Actor
-from apps.core.db import operation
+from apps.core.db import database_now, operation
 from apps.core.faults import sabotage
 from apps.provisioning.models import ActivationJob, JobAttempt, ServiceOrder
 from apps.provisioning.services.opening import complete
@@ -58,7 +58,10 @@ def end_refused_job(
     if code in kind.already_so:
         succeed_job(actor=actor, job=job, carrier_reference="", token=token, now=now)
     elif code == "carrier_line_not_found" and kind.needs_line:
-        lock_job(job.pk, token).fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
+        locked = lock_job(job.pk, token)
+        # It was asked, and somebody may say how it ends.
+        locked.tell(database_now(), unknown=False)
+        locked.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
     else:
         end_order(actor=actor, order_id=job.order_id, status=OrderStatus.FAILED, reason=code, now=now)
         lock_job(job.pk, token).fail(kind=FailureKind.BUSINESS, code=code, detail=detail, now=now)

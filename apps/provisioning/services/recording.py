@@ -75,6 +75,13 @@ class Result:
     claim: Claim
     carrier: CarrierConnection
     outcome: Outcome
+    # Whether the network was tried: what we or the adapter decided alone says nothing about the connection.
+    was_called: bool = True
+
+    @property
+    def may_be_known(self) -> bool:
+        """Whether the carrier may have heard of it."""
+        return self.was_called or isinstance(self.outcome, Succeeded | Accepted | Unknown)
 
     @property
     def ends_order(self) -> bool:
@@ -156,6 +163,34 @@ def record_steps(*, results: Sequence[Result], places: Sequence[datetime | None]
     return len(moved)
 
 
+@use_case
+def put_off_unwritten(*, result: Result, now: datetime) -> bool:
+    """What came of the call could not be written: it is asked about later and later, and in the end waits for staff.
+
+    False when the claim was fenced out.
+    """
+    claim, carrier = result.claim, result.carrier
+    job = ActivationJob.objects.select_for_update().get(pk=claim.job_id)
+    if job.token != claim.token:
+        return False
+    at = database_now()
+    code, detail = "outcome_not_recorded", "What came of the call could not be written here."
+    is_send = claim.kind is AttemptKind.SEND
+    if is_send and result.may_be_known:
+        job.tell(at, unknown=True)
+    if _is_out_of_patience(job, at, now):
+        job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
+    elif not is_send:
+        job.postpone(code=code, detail=detail, at=at + _query_delay(job, carrier))
+    elif result.may_be_known:
+        job.doubt(code=code, detail=detail, ask_at=at + _query_delay(job, carrier))
+    else:
+        job.requeue(code=code, detail=detail, at=at + timedelta(seconds=_backoff(job.attempts)))
+    with connection.cursor() as cursor:
+        _log(cursor, [(result, _WORDS[type(result.outcome)])])
+    return True
+
+
 def _go_on_sending(
     job: ActivationJob,
     carrier: CarrierConnection,
@@ -181,8 +216,8 @@ def _go_on_sending(
                 job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
             else:
                 job.requeue(code=code, detail=detail, at=max(at + wait, place or at))
-        case NotSent(code, detail):
-            job.requeue(code=code, detail=detail, at=at)
+        case NotSent(code, detail, retry_after):
+            job.requeue(code=code, detail=detail, at=at + timedelta(seconds=retry_after))
         case Misconfigured(code, detail):
             if place is None or _is_out_of_patience(job, at, now):
                 job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
@@ -211,7 +246,8 @@ def _go_on_asking(
     elif isinstance(outcome, InProgress | Accepted) and job.status != JobStatus.ACCEPTED:
         job.accept(carrier_reference=outcome.carrier_reference, ask_at=at + _query_delay(job, carrier))
     else:
-        job.postpone(code=code, detail=detail, at=at + _query_delay(job, carrier))
+        wait = timedelta(seconds=getattr(outcome, "retry_after", None) or 0.0)
+        job.postpone(code=code, detail=detail, at=at + max(wait, _query_delay(job, carrier)))
 
 
 def _not_found(job: ActivationJob, carrier: CarrierConnection, at: datetime, now: datetime) -> None:
@@ -220,8 +256,14 @@ def _not_found(job: ActivationJob, carrier: CarrierConnection, at: datetime, now
     settled_at = (job.told_at or at) + timedelta(seconds=carrier.settle_seconds)
     if at < settled_at:
         job.postpone(code=code, detail=detail, at=settled_at)
+    elif _is_out_of_patience(job, at, now):
+        # Of one that it had accepted the carrier has to say it twice before anybody sends again.
+        is_asked_twice = job.status != JobStatus.ACCEPTED
+        code = code if is_asked_twice else "carrier_never_ends"
+        job.fail(kind=FailureKind.SYSTEM, code=code, detail=detail, now=now)
     elif job.status == JobStatus.ACCEPTED:
-        # It had accepted before: one more look as IN_DOUBT, after another horizon.
+        # It had accepted before: one more look as IN_DOUBT, after another horizon. Accepting and forgetting has an end.
+        job.tell(job.told_at or at, unknown=True)
         job.doubt(code=code, detail=detail, ask_at=at + timedelta(seconds=carrier.settle_seconds))
     elif not carrier.dedupes_by_reference or not carrier.is_active:
         # Resending could do it twice (reliability 0.3), or nothing is sent this way any more: a person has to look.
@@ -249,7 +291,12 @@ def _query_delay(job: ActivationJob, carrier: CarrierConnection) -> timedelta:
 
 
 def _answer(result: Result) -> Answer | None:
-    """What the call says about its connection; a refusal of one job is an answer like any other."""
+    """What the call says about its connection; a refusal of one job is an answer like any other.
+
+    None when there was no call: it neither opens a circuit nor closes one.
+    """
+    if not result.was_called:
+        return None
     claim, outcome = result.claim, result.outcome
     is_send = claim.kind is AttemptKind.SEND
     match outcome:

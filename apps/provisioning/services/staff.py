@@ -11,10 +11,14 @@ from apps.core.actor import Actor
 from apps.core.db import database_now, operation, serialize_on
 from apps.core.errors import RuleViolation
 from apps.core.public_ids import get_by_uid
+from apps.provisioning import selectors
 from apps.provisioning.errors import JobNotResolvable, JobNotRetryable
 from apps.provisioning.models import ActivationJob, JobAttempt
+from apps.provisioning.services.carrier_requests import CHECKED
+from apps.provisioning.services.order_types.papers import get_bite, require_papers
 from apps.provisioning.services.outcomes import end_refused_job, lock_job, succeed_job
 from apps.provisioning.states import AttemptKind, AttemptOutcome, JobStatus, drain_queue
+from apps.subscribers.errors import IdentityExpired
 
 
 @operation
@@ -28,6 +32,8 @@ def retry_job(*, actor: Actor, job: str, reason: str = "", now: datetime) -> Act
     :raises Forbidden: without the right jobs.retry.
     :raises NotFound: no such job of this operator.
     :raises JobNotRetryable: not failed, or finally refused by the carrier.
+    :raises IdentityExpired: it is to be sent, and the real-name check it stands on holds no longer.
+    :raises LicenceNotValid, AgreementNotValid: or these have ended since, and policy says that it needs them.
     :raises CarrierNotConnected: it is to be sent, and there is no live connection to send it over.
     """
     actor.require("jobs.retry")
@@ -37,6 +43,7 @@ def retry_job(*, actor: Actor, job: str, reason: str = "", now: datetime) -> Act
     at = database_now()
     if locked.told_at is None or _carrier_knows_nothing(locked):
         # No need to ask, and another connection will do as well.
+        _require_lawful(locked, now)
         live = carriers.get_connection(
             operator_id=locked.operator_id, host_carrier_id=locked.line.host_carrier_id
         )
@@ -93,6 +100,19 @@ def _locked_dead_letter(actor: Actor, uid: str) -> ActivationJob | None:
     serialize_on(f"order:{found.order_id}")
     locked = lock_job(found.pk, None)
     return locked if locked.is_dead_letter else None
+
+
+def _require_lawful(job: ActivationJob, now: datetime) -> None:
+    """Staff send nothing either that no worker would: as `drain` asks before a call."""
+    facts = selectors.get_sending_facts(order_ids=[job.order_id])[job.order_id]
+    if job.operation in CHECKED and not facts.identity_holds:
+        raise IdentityExpired
+    if facts.is_restoring:
+        return
+    host_carrier_id = job.line.host_carrier_id
+    bite = get_bite(operator_id=job.operator_id, host_carrier_id=host_carrier_id, now=now)
+    if bite and job.operation in bite.operations:
+        require_papers(operator_id=job.operator_id, host_carrier_id=host_carrier_id, now=now)
 
 
 def _carrier_knows_nothing(job: ActivationJob) -> bool:

@@ -10,10 +10,11 @@ run will see them at rest. For a line that stands on no page, the first page of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
 
+from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import operation
 from apps.provisioning.models import ReconciliationRun
@@ -160,6 +161,11 @@ class Comparison:
     gone: int
 
 
+def margin(carrier: CarrierConnection) -> timedelta:
+    """So long before a page was asked for, a job may have ended that the page does not show yet."""
+    return timedelta(seconds=carrier.settle_seconds + MARGIN_SECONDS)
+
+
 @operation
 def compare(*, actor: Actor, run: ReconciliationRun, now: datetime) -> Comparison:
     """Lists every difference between the fetched pages and our lines; the caller holds the run and has all its pages.
@@ -178,7 +184,7 @@ def compare(*, actor: Actor, run: ReconciliationRun, now: datetime) -> Compariso
                 "connection": run.connection_id,
                 "carrier": carrier.host_carrier_id,
                 "first_asked_at": run.first_asked_at,
-                "margin": carrier.settle_seconds + MARGIN_SECONDS,
+                "margin": margin(carrier).total_seconds(),
                 "now": now,
             },
         )

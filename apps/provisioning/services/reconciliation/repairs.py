@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
+from django.db.models import Q
 
 from apps.audit import services as audit
 from apps.core import dispatch
@@ -26,8 +27,9 @@ from apps.provisioning.errors import (
     DiscrepancyOutdated,
     LineHasOpenOrder,
 )
-from apps.provisioning.models import Discrepancy, ReconciliationRun, ServiceOrder
+from apps.provisioning.models import ActivationJob, Discrepancy, ReconciliationRun, ServiceOrder
 from apps.provisioning.services.order_types.restoring import place_restoring_order, record_end
+from apps.provisioning.services.reconciliation.comparing import margin
 from apps.provisioning.services.reconciliation.runs import MANAGE
 from apps.provisioning.states import DISCREPANCY, DiscrepancyKind, DiscrepancyStatus, OrderType
 
@@ -178,7 +180,7 @@ def _repair_one(*, actor_of: Callable[[str], Actor | None], discrepancy_id: int,
     :raises Forbidden: they may not log in any more, or lack the right by now.
     """
     serialize_on(f"discrepancy:{discrepancy_id}")
-    found = Discrepancy.objects.select_related("line__plan", "run").get(pk=discrepancy_id)
+    found = Discrepancy.objects.select_related("line__plan", "run__connection").get(pk=discrepancy_id)
     if found.status != DiscrepancyStatus.ACCEPTED:
         return
     actor = actor_of(found.decided_by)
@@ -218,22 +220,36 @@ def _repair(actor: Actor, found: Discrepancy, reason: str, now: datetime) -> Ser
         raise DiscrepancyOutdated
     try:
         if found.kind in _ENDED:
-            return record_end(actor=actor, line_id=found.line.pk, note=reason[:200], now=now)
-        if found.kind not in _ASKS_FOR:
+            order = record_end(actor=actor, line_id=found.line.pk, note=reason[:200], now=now)
+        elif found.kind in _ASKS_FOR:
+            order = place_restoring_order(
+                actor=actor,
+                line_id=found.line.pk,
+                asks_for=_ASKS_FOR[found.kind],
+                number=theirs["number"],
+                iccid=theirs["iccid"],
+                note=reason[:200],
+                now=now,
+            )
+        else:
             raise DiscrepancyNotRepairable
-        return place_restoring_order(
-            actor=actor,
-            line_id=found.line.pk,
-            asks_for=_ASKS_FOR[found.kind],
-            number=theirs["number"],
-            iccid=theirs["iccid"],
-            note=reason[:200],
-            now=now,
-        )
     except IntegrityError as error:
         if violated_constraint(error) == "one_open_order_per_line":
             raise LineHasOpenOrder from None
         raise
+    # With the order placed the line is locked, and no other can end any more.
+    if _has_moved(found, order):
+        raise DiscrepancyOutdated
+    return order
+
+
+def _has_moved(found: Discrepancy, order: ServiceOrder) -> bool:
+    """Whether the carrier has worked on the line since its page was asked for, as the comparison sees it; what is here
+    as it was then may have been there and back.
+    """
+    since = found.seen_at - margin(found.run.connection)
+    others = ActivationJob.objects.filter(line=order.line_id).exclude(order=order)
+    return others.filter(Q(finished_at=None) | Q(finished_at__gte=since)).exists()
 
 
 def _ours(line: Line) -> dict[str, Any]:
@@ -252,7 +268,7 @@ def _find(actor: Actor, uid: str) -> Discrepancy:
     """Nobody else decides about it until this transaction ends."""
     found = get_by_uid(Discrepancy.objects.visible_to(actor), uid)
     serialize_on(f"discrepancy:{found.pk}")
-    return Discrepancy.objects.select_related("line__plan", "run").get(pk=found.pk)
+    return Discrepancy.objects.select_related("line__plan", "run__connection").get(pk=found.pk)
 
 
 def _lock(found: Discrepancy) -> Discrepancy:

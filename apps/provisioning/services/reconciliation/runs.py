@@ -33,6 +33,7 @@ from apps.core.actor import Actor
 from apps.core.db import database_now, operation, outside_transaction, use_case, violated_constraint
 from apps.core.public_ids import get_by_uid
 from apps.lines import selectors as line_selectors
+from apps.provisioning import selectors
 from apps.provisioning.errors import ReconciliationRuns
 from apps.provisioning.models import ReconciliationRun
 from apps.provisioning.services.reconciliation import view
@@ -47,6 +48,10 @@ PAGE_SIZE = 1000
 # Calls in a row without a page before staff have to look; the waits between them add up to hours.
 MOST_FAILURES = 60
 LONGEST_WAIT_SECONDS = 300.0
+# While calls are stopped or the circuit is open.
+REST_SECONDS = 60.0
+# From so many lines on, a view with less than half of them is not believed. Fewer staff can look at one by one.
+PLAUSIBLE_FROM = 20
 
 
 class Overtaken(Exception):
@@ -99,6 +104,8 @@ def start_reconciliations(*, actor: Actor, now: datetime) -> int:
             started += 1
         except (ReconciliationRuns, ConnectionNotLive):  # this moment
             continue
+        except Exception:
+            logger.exception("reconciliation not started", extra={"connection": carrier.uid})
     return started
 
 
@@ -126,23 +133,40 @@ def continue_reconciliation(
 
     Any number of workers may be told to: one has the lease, the others leave. One that dies costs the page it was at.
     """
-    until = time.monotonic() + seconds
     try:
         run = _claim(actor=actor, run_id=run_id)
-        if run is None:
-            return False
+        return run is not None and _go_on(actor, run, clock, time.monotonic() + seconds)
+    except Overtaken:
+        return False
+
+
+def _go_on(actor: Actor, run: ReconciliationRun, clock: Callable[[], datetime], until: float) -> bool:
+    """Until there is nothing more to do at once, or the time is up; True when it is."""
+    try:
         adapter = carriers.adapter_for(run.connection)
         while True:
             if run.status == ReconciliationStatus.COMPARING:
-                run = _compare(actor=actor, run_id=run_id, token=run.token, now=clock())
+                run = _compare(actor=actor, run_id=run.pk, token=run.token, now=clock())
             else:
                 run = _fetch_page(actor, adapter, run, clock)
             if not run.is_open or run.lease_until is None:
                 return False
             if time.monotonic() >= until:
-                _release(actor=actor, run_id=run_id, token=run.token)
+                _release(actor=actor, run_id=run.pk, token=run.token)
                 return True
     except Overtaken:
+        raise
+    except Exception as error:
+        # Whatever it is, it must not be tried again at once and for ever.
+        logger.exception("reconciliation failed", extra={"run": run.uid})
+        _put_off(
+            actor=actor,
+            run=run,
+            code="run_failed",
+            detail=type(error).__name__,
+            wait=_backoff(run.failures),
+            now=clock(),
+        )
         return False
 
 
@@ -175,6 +199,9 @@ def _fetch_page(
             detail="The connection has ended.",
             now=clock(),
         )
+    if selectors.is_stopped(connection_id=run.connection_id):
+        # However long: that is no failure of the run.
+        return _rest(actor=actor, run=run)
     asked_at = database_now()
     request = LinesRequest(cursor=run.cursor, limit=PAGE_SIZE, request_id=actor.request_id)
     try:
@@ -224,6 +251,10 @@ def _compare(*, actor: Actor, run_id: int, token: int, now: datetime) -> Reconci
         view.forget(actor=actor, run_id=run_id)
         run.fetch_again()
         return run
+    if run.lines_expected >= PLAUSIBLE_FROM and run.lines_fetched * 2 < run.lines_expected:
+        # Not so many lines have ended overnight: a list that stands for nothing must not become a list of alarms.
+        detail = f"The carrier lists {run.lines_fetched} lines, and we have {run.lines_expected}."
+        return _end_failed(actor, run, "view_implausible", detail, now)
     view.gather_statistics(actor=actor)
     comparison = compare(actor=actor, run=run, now=now)
     view.forget(actor=actor, run_id=run_id)
@@ -241,6 +272,14 @@ def _put_off(
     if locked.failures >= MOST_FAILURES:
         return _end_failed(actor, locked, code, detail, now)
     locked.wait(code=code, detail=detail, until=database_now() + wait)
+    return locked
+
+
+@use_case
+def _rest(*, actor: Actor, run: ReconciliationRun) -> ReconciliationRun:
+    """Nothing is called over the connection just now."""
+    locked = _lock(run.pk, run.token)
+    locked.rest(until=database_now() + timedelta(seconds=REST_SECONDS))
     return locked
 
 
