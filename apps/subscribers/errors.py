@@ -59,6 +59,13 @@ class GuardianNeeded(Conflict):
     detail = "The person is too young to be without a guardian."
 
 
+class GuardianNotNeeded(RuleViolation):
+    """Whoever is old enough answers for themselves: another's face must not pass for theirs."""
+
+    code = "guardian_not_needed"
+    detail = "The person is old enough to be without a guardian."
+
+
 class ProxyNotAccepted(RuleViolation):
     """Policy `realname.proxy_channels` takes none here, or somebody else stands for the subscriber already."""
 
