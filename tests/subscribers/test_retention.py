@@ -125,7 +125,7 @@ def test_what_is_left_is_a_tombstone_with_proof(
     assert services.remove_erased_files(actor=SYSTEM, now=later) == 0
     assert not [path for path in folder.rglob("*") if path.is_file()]
     # The person is a stranger now.
-    again = given_subscriber(operator=operator, now=later, number=number)
+    again = given_minor(operator=operator, now=later, number=number)
     assert again.pk != subscriber.pk
 
 

@@ -144,12 +144,13 @@ class Answers:
         )
 
     def authority_on(self, party: Party) -> Reply[AuthorityAnswer]:
-        """A question of its own, and so with an id of its own."""
+        """A question of its own, and so with an id of its own; the number of the attempt stays at its end."""
+        question, _, attempt = self._subject.request_id.rpartition("-")
         return self._providers.authority.match(
             name=names.canonical(party.name),
             document_type=party.document_type,
             document_number=party.document_number,
-            request_id=f"{self._subject.request_id}-{party.role.lower()}",
+            request_id=f"{question}-{party.role.lower()}-{attempt}",
         )
 
     @functools.cached_property
