@@ -311,7 +311,7 @@ def list_listings_of(*, actor: Actor, subscriber: Subscriber, today: date) -> Qu
 
 def has_listings_to_apply() -> bool:
     """Whether a worker would find somebody newly listed; one read of a partial index."""
-    return WatchListEntry.objects.filter(applied_at=None, lifted_at=None).exists()
+    return WatchListEntry.objects.to_apply().exists()
 
 
 def has_due_verifications(*, now: datetime) -> bool:
@@ -405,7 +405,7 @@ def get_override_of(*, verification_id: int) -> ReviewCase | None:
     return rows.filter(rerun_id=verification_id).first()
 
 
-def list_uploaders(subscriber_id: int) -> set[str]:
+def list_uploaders(*, subscriber_id: int) -> set[str]:
     """`KIND:id` of everybody who has brought a picture of the person that can still be looked at."""
     shown = IdentityImage.objects.filter(subscriber_id=subscriber_id, key_sealed__isnull=False)
     return set(shown.values_list("uploaded_by", flat=True))

@@ -225,6 +225,7 @@ class TestWhoStandsForThem:
         _run(now)
         check = minor.verifications.get()
         assert check.status == "PASSED"
+        assert check.fresh_until is not None
         assert china_date(check.fresh_until - MOMENT) == last_day
         assert china_date(check.fresh_until) == last_day + timedelta(days=1)
 

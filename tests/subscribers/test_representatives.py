@@ -477,11 +477,8 @@ class TestChecks:
     ) -> None:
         grown = _register(operator, now, _number_of_age(15, now), guardian=somebody())
         given_verification(subscriber=grown, now=now)
-        authority, face = Authority(), Face()
-        later = now + timedelta(days=366)
-        services.run_due_verifications(
-            clock=lambda: later, providers=Providers(authority=authority, face=face)
-        )
+        authority, face, later = Authority(), Face(), now + timedelta(days=366)
+        services.run_due_verifications(clock=lambda: later, providers=Providers(authority, face))
         verification = grown.verifications.get()
         assert verification.status == VerificationStatus.FAILED
         assert verification.checks.latest("position").code == "guardian_not_needed"

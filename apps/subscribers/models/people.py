@@ -486,34 +486,3 @@ class IdentityImage(models.Model):
     @property
     def key_context(self) -> str:
         return f"subscribers.identityimage.key:{self.operator_id}:{self.storage_name}"
-
-
-class LegalHold(models.Model):
-    """Why a person's data must not be erased yet, whatever the clock says; any number of them at once."""
-
-    uid = PublicIdField(prefix="hld")
-    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
-    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="legal_holds")
-    reason = models.CharField(max_length=500)
-    placed_at = models.DateTimeField()
-    placed_by = models.CharField(max_length=80)
-    lifted_at = models.DateTimeField(null=True, blank=True)
-
-    objects = TenantQuerySet["LegalHold"].as_manager()
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["subscriber"], condition=Q(lifted_at__isnull=True), name="legal_hold_open")
-        ]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(lifted_at__isnull=True) | Q(lifted_at__gte=F("placed_at")), name="legal_hold_term"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return str(self.uid)
-
-    def lift(self, *, now: datetime) -> None:
-        self.lifted_at = now
-        self.save(update_fields=["lifted_at"])

@@ -120,7 +120,10 @@ def require_stranger(actor: Actor, verification: Verification, case: ReviewCase 
     """:raises ReviewNeedsSecondPerson: they registered the person or whoever stands for them, brought a picture that is
     looked at, asked for the check, or proposed the overruling; or had such a part in a check that this one repeats.
     """
-    involved = {verification.subscriber.entered_by, *selectors.list_uploaders(verification.subscriber_id)}
+    involved = {
+        verification.subscriber.entered_by,
+        *selectors.list_uploaders(subscriber_id=verification.subscriber_id),
+    }
     proposers = {case.proposed_by if case else ""}
     while True:
         involved.add(verification.requested_by)
