@@ -201,9 +201,25 @@ def get_kind_without(
 
 
 def list_holders(*, operator_id: int, subscriber_ids: Collection[int]) -> set[int]:
-    """Those of these people who have a line, be it only ordered."""
+    """Those of these people who have a line, be it only ordered, or use one."""
     lines = Line.objects.filter(operator_id=operator_id, subscriber_id__in=subscriber_ids, terminated_at=None)
-    return set(lines.values_list("subscriber_id", flat=True))
+    uses = UserAssignment.objects.filter(user_id__in=subscriber_ids, released_at=None)
+    return {
+        *lines.values_list("subscriber_id", flat=True),
+        *uses.values_list("user_id", flat=True),
+    }
+
+
+def list_lines_used_by(*, user_ids: Collection[int]) -> list[int]:
+    """Keys of the lines of organizations that these people use now."""
+    uses = UserAssignment.objects.filter(user_id__in=user_ids, released_at=None)
+    return list(uses.values_list("line_id", flat=True))
+
+
+def get_user_id(*, line_id: int) -> int | None:
+    """Who uses the line of an organization now; None where nobody is named."""
+    uses = UserAssignment.objects.filter(line_id=line_id, released_at=None)
+    return uses.values_list("user_id", flat=True).first()
 
 
 def get_lines_of_numbers(*, actor: Actor, numbers: Collection[int]) -> dict[int, Line]:

@@ -41,6 +41,7 @@ class PolicyKey(StrEnum):
     AUTHORISATION_LETTER_REQUIRED = "realname.authorisation_letter_required"
     VERIFICATION_FRESH_DAYS = "realname.verification_fresh_days"
     VERIFICATION_PATIENCE_HOURS = "realname.verification_patience_hours"
+    PHOTO_MAX_HOURS = "realname.photo_max_hours"
     REVIEW_CLAIM_MINUTES = "realname.review_claim_minutes"
     VERIFICATION_MAX_ATTEMPTS = "realname.verification_max_attempts"
     UNANSWERED_TO_REVIEW = "realname.unanswered_to_review"
@@ -81,6 +82,7 @@ NumberKey = Literal[
     PolicyKey.REPRESENTATIVE_AGE,
     PolicyKey.VERIFICATION_FRESH_DAYS,
     PolicyKey.VERIFICATION_PATIENCE_HOURS,
+    PolicyKey.PHOTO_MAX_HOURS,
     PolicyKey.REVIEW_CLAIM_MINUTES,
     PolicyKey.DOCUMENT_WARNING_DAYS,
     PolicyKey.VERIFICATION_MAX_ATTEMPTS,
@@ -227,6 +229,8 @@ REGISTRY: Mapping[PolicyKey, WholeNumber | Flag | Codes | Ladder | Steps] = {
     PolicyKey.VERIFICATION_FRESH_DAYS: WholeNumber(1, 3650),
     # How long a verification waits for checks that nobody answers.
     PolicyKey.VERIFICATION_PATIENCE_HOURS: WholeNumber(1, 24 * 90),
+    # How old the photo of a counter may be.
+    PolicyKey.PHOTO_MAX_HOURS: WholeNumber(1, 24 * 7),
     # How long nobody else may take a case.
     PolicyKey.REVIEW_CLAIM_MINUTES: WholeNumber(1, 24 * 60),
     # How often it is tried in that time; what comes first ends it.

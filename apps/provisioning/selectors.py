@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import (
+    BigIntegerField,
     BooleanField,
+    Case,
     Count,
     Exists,
     ExpressionWrapper,
+    F,
     Min,
     OuterRef,
     Prefetch,
     Q,
     QuerySet,
     Subquery,
+    When,
 )
 from django.db.models.functions import Coalesce, Random
 
@@ -26,7 +30,8 @@ from apps.carriers.models import CarrierConnection
 from apps.core.actor import Actor
 from apps.core.db import database_now
 from apps.core.public_ids import MalformedId, get_by_uid
-from apps.lines.models import Line, SuspensionReason
+from apps.lines import selectors as line_selectors
+from apps.lines.models import Line, SuspensionReason, UserAssignment
 from apps.lines.states import LIVE_LINE, SuspensionOwner
 from apps.provisioning.models import (
     ActivationJob,
@@ -37,7 +42,7 @@ from apps.provisioning.models import (
     ReconciliationRun,
     ServiceOrder,
 )
-from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus
+from apps.provisioning.states import DUE_JOB, OPEN_JOB, JobStatus, OrderStatus, OrderType
 from apps.subscribers.models import ReverificationDemand, Verification
 from apps.subscribers.states import VerificationStatus
 
@@ -53,7 +58,8 @@ class SendingFacts:
     new_iccid: str | None
     new_imsi: str | None
     new_number: int | None
-    # The check that the order stands on has passed, and none after it has failed; or it needs none.
+    # The check that the order stands on has passed, and none after it has failed, and the last one of whoever is going
+    # to use the line has passed; or it needs none.
     identity_holds: bool
     # The card that the carrier has in the line, where the order only asks for what the line is here already.
     restores_iccid: str
@@ -129,10 +135,23 @@ def get_sending_facts(*, order_ids: Iterable[int]) -> dict[int, SendingFacts]:
         status=VerificationStatus.FAILED,
     )
     passed = Q(verification__status=VerificationStatus.PASSED) & ~Exists(failed_since)
-    holds = passed | ~Q(restores_iccid="")
+    # Whoever is going to use the line of an organization: they may have failed since the order was placed.
+    using = UserAssignment.objects.filter(line_id=OuterRef("line_id"), released_at=None).values("user_id")[:1]
+    user = Case(
+        When(type=OrderType.ACTIVATE, then=Subquery(using)),
+        When(type=OrderType.TRANSFER, then=F("new_user_id")),
+        output_field=BigIntegerField(),
+    )
+    decided = Verification.objects.filter(subscriber_id=OuterRef("user")).exclude(
+        status=VerificationStatus.PENDING
+    )
+    of_user = Subquery(decided.order_by("-id").values("status")[:1])
+    holds = (passed & (Q(user=None) | Q(status_of_user=VerificationStatus.PASSED))) | ~Q(restores_iccid="")
     rows = (
         ServiceOrder.objects.filter(pk__in=set(order_ids))
         .with_person()
+        .annotate(user=user)
+        .annotate(status_of_user=of_user)
         .annotate(identity_holds=ExpressionWrapper(holds, output_field=BooleanField()))
         .annotate(plan_code=Coalesce("new_plan__code", "line__plan__code"))
         .values_list(
@@ -276,7 +295,9 @@ def has_line_under(*, demand: ReverificationDemand) -> bool:
 
 
 def _lines_under(demand: ReverificationDemand) -> QuerySet[Line]:
-    lines = Line.objects.filter(subscriber_id=demand.subscriber_id, terminated_at=None)
+    """Those of the person, and of organizations those that the person uses."""
+    used = line_selectors.list_lines_used_by(user_ids=[demand.subscriber_id])
+    lines = Line.objects.filter(Q(subscriber_id=demand.subscriber_id) | Q(pk__in=used), terminated_at=None)
     return lines.filter(uid=demand.line_uid) if demand.line_uid else lines
 
 

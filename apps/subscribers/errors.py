@@ -59,6 +59,13 @@ class GuardianNeeded(Conflict):
     detail = "The person is too young to be without a guardian."
 
 
+class GuardianNotNeeded(RuleViolation):
+    """Whoever is old enough answers for themselves: another's face must not pass for theirs."""
+
+    code = "guardian_not_needed"
+    detail = "The person is old enough to be without a guardian."
+
+
 class ProxyNotAccepted(RuleViolation):
     """Policy `realname.proxy_channels` takes none here, or somebody else stands for the subscriber already."""
 
@@ -132,10 +139,17 @@ class EvidenceMissing(RuleViolation):
 
 
 class PhotoNotUsable(RuleViolation):
-    """Not the id of an uploaded picture of this very person."""
+    """Not the id of an uploaded picture of this very person, or taken too long ago."""
 
     code = "photo_not_usable"
-    detail = "This is not a picture of kind person that was uploaded for this subscriber."
+    detail = "This is not a new picture of kind person that was uploaded for this subscriber."
+
+
+class EvidenceUsed(Conflict):
+    """Each verification brings its own: what has shown somebody once proves nothing about another day."""
+
+    code = "evidence_used"
+    detail = "This face session or photo has been used for another verification."
 
 
 class ReviewNeedsSecondPerson(Forbidden):
@@ -176,6 +190,13 @@ class OverrideNeeded(Conflict):
 
     code = "override_needed"
     detail = "A check has failed; let it fail, and propose to overrule it."
+
+
+class ChecksUnanswered(Conflict):
+    """A person decides what is doubtful; what nobody has answered is asked again."""
+
+    code = "checks_unanswered"
+    detail = "A check was never answered; let it fail, and ask for another verification."
 
 
 class OverrideOvertaken(Conflict):

@@ -166,8 +166,8 @@ def was_verified_by(*, subscriber_id: int, requested_by: str, since: datetime) -
 
 
 def has_passed_since(*, subscriber_id: int, since: datetime, now: datetime) -> bool:
-    """Whether a verification that was asked for after that moment has passed, is fresh, and none after it failed."""
-    latest = Verification.objects.filter(subscriber_id=subscriber_id, created_at__gt=since).order_by("-id")
+    """Whether a verification that proves what was so after that moment has passed, is fresh, and none after it failed."""
+    latest = Verification.objects.proving_after(since).filter(subscriber_id=subscriber_id).order_by("-id")
     decided = latest.exclude(status=VerificationStatus.PENDING).first()
     return (
         decided is not None
@@ -249,6 +249,12 @@ def get_demand_words(*, demand_uid: str, status: DemandStatus) -> tuple[str, str
     return (f"{step.notice_zh}\n{step.notice_en}", f"{step.remedy_zh}\n{step.remedy_en}") if step else None
 
 
+def get_last_demand_at(*, subscriber_id: int) -> datetime | None:
+    """When the last of what is still demanded of the person was demanded."""
+    demands = ReverificationDemand.objects.open().filter(subscriber_id=subscriber_id)
+    return demands.order_by("-created_at").values_list("created_at", flat=True).first()
+
+
 def list_demands(
     *, actor: Actor, subscriber_id: int, line_uid: str | None = None
 ) -> QuerySet[ReverificationDemand]:
@@ -307,7 +313,7 @@ def list_listings_of(*, actor: Actor, subscriber: Subscriber, today: date) -> Qu
 
 def has_listings_to_apply() -> bool:
     """Whether a worker would find somebody newly listed; one read of a partial index."""
-    return WatchListEntry.objects.filter(applied_at=None, lifted_at=None).exists()
+    return WatchListEntry.objects.to_apply().exists()
 
 
 def has_due_verifications(*, now: datetime) -> bool:
@@ -397,4 +403,11 @@ def get_open_case(*, verification_id: int) -> ReviewCase | None:
 
 def get_override_of(*, verification_id: int) -> ReviewCase | None:
     """The confirmed proposal that the verification was started by."""
-    return ReviewCase.objects.filter(rerun_id=verification_id).first()
+    rows = ReviewCase.objects.select_related("verification__representative")
+    return rows.filter(rerun_id=verification_id).first()
+
+
+def list_uploaders(*, subscriber_id: int) -> set[str]:
+    """`KIND:id` of everybody who has brought a picture of the person that can still be looked at."""
+    shown = IdentityImage.objects.filter(subscriber_id=subscriber_id, key_sealed__isnull=False)
+    return set(shown.values_list("uploaded_by", flat=True))

@@ -92,7 +92,7 @@ def _verify(uid: str) -> float:
         actor=ACTOR,
         subscriber_uid=uid,
         channel=Channel.ONLINE_VIDEO,
-        face_session="fs-benchmark",
+        face_session=f"fs-{uid}",
         now=database_now(),
     )
     claims = services.claim_due_verifications(now=database_now(), limit=1)

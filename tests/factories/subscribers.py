@@ -12,6 +12,7 @@ from django.conf import settings
 from stdnum.iso7064 import mod_11_2
 
 from apps.core.actor import Actor
+from apps.operators.calendar import china_date
 from apps.operators.models import VirtualOperator
 from apps.subscribers import services
 from apps.subscribers.management import seeding
@@ -41,6 +42,11 @@ def resident_number(area: str = "", *, born: date = BORN, sequence: str = "000")
     """A resident identity number with the right check digit; without an area code one not given out before."""
     body = f"{area or next(_areas)}{born:%Y%m%d}{sequence}"
     return body + mod_11_2.calc_check_digit(body)
+
+
+def minor_number(now: datetime, *, area: str = "", years: int = 10) -> str:
+    """Of somebody of that age, who by the default policies needs a guardian, and may have one."""
+    return resident_number(area, born=date(china_date(now).year - years, 1, 1))
 
 
 def fifteen_digits(number: str) -> str:
@@ -97,6 +103,21 @@ def given_subscriber(
         document=document(number, **fields),
         external_id=external_id,
         now=now,
+    )
+    return subscriber
+
+
+def given_minor(
+    *, operator: VirtualOperator, now: datetime, number: str = "", actor: Actor = SYSTEM, **fields: Any
+) -> Subscriber:
+    """A registered child, with a guardian."""
+    subscriber, _ = services.register_individual(
+        actor=actor,
+        operator_id=operator.pk,
+        name="张三丰",
+        document=document(number or minor_number(now)),
+        now=now,
+        **{"guardian": somebody(), **fields},
     )
     return subscriber
 

@@ -15,19 +15,27 @@ from apps.accounts.states import Role
 from apps.audit.models import AuditEvent
 from apps.carriers.base import Rejected
 from apps.core.errors import Forbidden, NotFound
+from apps.lines import selectors as line_selectors
 from apps.lines import services as lines
 from apps.lines.errors import ActualUserMissing, ActualUserNotAccepted, HolderLimitReached, LineNotActive
 from apps.lines.models import HolderSlot, Line, UserAssignment
 from apps.operators.models import VirtualOperator
 from apps.operators.policies import PolicyKey
+from apps.provisioning import selectors
 from apps.provisioning.models import ServiceOrder
+from apps.provisioning.services.waiting import continue_held_orders
 from apps.subscribers.errors import IdentityExpired, IdentityNotVerified
 from apps.subscribers.models import Subscriber
+from apps.subscribers.realname.providers.base import AuthorityAnswer
+from apps.subscribers.services import run_due_verifications
 from tests import refusals
 from tests.factories.accounts import ApiClient, given_user
 from tests.factories.operators import given_policy
-from tests.factories.provisioning import SYSTEM, Seller
+from tests.factories.provisioning import SYSTEM, Seller, decide
 from tests.factories.subscribers import (
+    answering,
+    given_demand,
+    given_notices,
     given_subscriber,
     given_verified_organization,
     given_verified_subscriber,
@@ -235,6 +243,43 @@ class TestTransfers:
         seller.answer(order, Rejected("carrier_refused", "no"))
         assert _users(line) == [(old.pk, True)]
         assert (_places(old), _places(new)) == (1, 0)
+
+
+class TestTheirCheck:
+    """As that of a holder: looked at again before the carrier hears of the order."""
+
+    def test_one_that_fails_before_the_first_send_ends_the_order(
+        self, seller: Seller, organization: Subscriber
+    ) -> None:
+        user = seller.subscriber()
+        order = seller.order(subscriber=organization, actual_user=user.uid)
+        assert selectors.get_sending_facts(order_ids=[order.pk])[order.pk].identity_holds
+        decide(user, seller.now, AuthorityAnswer.NAME_MISMATCH)
+        assert not selectors.get_sending_facts(order_ids=[order.pk])[order.pk].identity_holds
+
+    def test_a_held_order_waits_for_them_too(self, seller: Seller, organization: Subscriber) -> None:
+        user = seller.subscriber()
+        organization.verifications.all().update(
+            status="PENDING", fresh_until=None, decided_at=None, next_attempt_at=seller.now
+        )
+        order = seller.order(subscriber=organization, actual_user=user.uid)
+        assert order.status == "HELD"
+        user.verifications.all().update(status="FAILED", fresh_until=None)
+        run_due_verifications(clock=lambda: seller.now, providers=answering())
+        continue_held_orders(actor=SYSTEM, subscriber_ids=[organization.pk], now=seller.now)
+        order.refresh_from_db()
+        assert (order.status, order.reason) == ("FAILED", "identity_not_verified")
+
+    def test_a_demand_on_them_reaches_the_line(self, seller: Seller, organization: Subscriber) -> None:
+        given_notices(now=seller.now)
+        user = seller.subscriber()
+        line = _line(seller, organization, user)
+        demand = given_demand(subscriber=user, now=seller.now)
+        assert selectors.has_line_under(demand=demand)
+        assert selectors.list_lines_to_move(demand=demand, limit=10) == [(line.uid, True)]
+        assert line_selectors.list_holders(operator_id=line.operator_id, subscriber_ids=[user.pk]) == {
+            user.pk
+        }
 
 
 def test_whoever_uses_a_line_is_not_erased(seller: Seller, organization: Subscriber) -> None:

@@ -24,10 +24,12 @@ from apps.provisioning import services, tasks
 from apps.provisioning.errors import OrderNotCancellable
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services import NumberWish
+from apps.provisioning.services.opening import standing_of_check
 from apps.sims.models import SimCard
 from apps.subscribers import services as subscribers
 from apps.subscribers.models import Subscriber
 from apps.subscribers.realname.providers.base import AuthorityAnswer
+from apps.subscribers.states import Standing
 from tests.factories.callbacks import callback_body, send_callback
 from tests.factories.provisioning import (
     SYSTEM,
@@ -36,6 +38,7 @@ from tests.factories.provisioning import (
     decide,
     given_line,
 )
+from tests.factories.reviews import given_doubt
 from tests.factories.subscribers import answering, given_subscriber, given_verification
 from tests.provisioning.untouched import refused
 
@@ -306,3 +309,11 @@ def test_a_lost_phone_gets_a_new_card_but_a_fraudsters_does_not(seller: Seller) 
     iccid = seller.another_card()
     with refused(LineNotActive):
         seller.ask("change_sim", line, actor=partner, iccid=iccid)
+
+
+def test_a_later_doubt_counts_against_a_named_check(seller: Seller) -> None:
+    person = seller.subscriber()
+    check = person.verifications.get()
+    assert standing_of_check(check, seller.now) is Standing.PASSED_FRESH
+    given_doubt(operator=seller.operator, now=seller.now, subscriber=person)
+    assert standing_of_check(check, seller.now) is Standing.REVIEW

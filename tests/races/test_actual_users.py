@@ -20,7 +20,7 @@ from apps.subscribers.states import RepresentativeRole
 from tests.factories.operators import given_policy
 from tests.factories.provisioning import SYSTEM, Seller, given_seller
 from tests.factories.subscribers import (
-    given_subscriber,
+    given_minor,
     given_verified_organization,
     somebody,
     uscc,
@@ -89,7 +89,7 @@ def test_one_organization_comes_of_any_number_of_registrations(
 
 
 def test_one_guardian_comes_of_any_number_of_replacements(operator: VirtualOperator, now: datetime) -> None:
-    person = given_subscriber(operator=operator, now=now)
+    person = given_minor(operator=operator, now=now)
     replace = [
         partial(
             subscribers.replace_representative,

@@ -14,9 +14,19 @@ from django.urls import reverse
 from apps.accounts.states import Role
 from apps.audit.models import AuditEvent
 from apps.operators.models import VirtualOperator
+from apps.operators.policies import PolicyKey
 from apps.subscribers.models import Consent, IdentityImage, Representative, Subscriber
 from tests.factories.accounts import given_user
-from tests.factories.subscribers import given_organization, given_subscriber, resident_number, somebody, uscc
+from tests.factories.operators import given_policy
+from tests.factories.subscribers import (
+    given_minor,
+    given_organization,
+    given_subscriber,
+    minor_number,
+    resident_number,
+    somebody,
+    uscc,
+)
 from tests.subscribers import pictures
 
 # A refusal ends the service's own transaction, and the page with the form is drawn after it.
@@ -121,16 +131,17 @@ def test_only_with_the_right_and_for_ones_own_operator(
 
 def test_who_stands_for_them_changes(clerk: Client, operator: VirtualOperator, now: datetime) -> None:
     organization = given_organization(operator=operator, now=now)
-    person = given_subscriber(operator=operator, now=now)
+    person = given_minor(operator=operator, now=now, number=minor_number(now, years=15))
     page = clerk.get(reverse("admin:subscribers_subscriber_change", args=(organization.pk,))).content.decode()
     assert "Change responsible person" in page
     assert "Set guardian" not in page
     form = {"name": "赵六一", "document_type": "resident_id", "number": resident_number()}
     assert clerk.post(_press(organization, "responsible"), form).status_code == 302
     assert clerk.post(_press(person, "guardian"), form).status_code == 302
-    assert clerk.post(_press(person, "end-guardian")).status_code == 302
     bad = clerk.post(_press(person, "guardian"), form | {"number": "2"})
     assert "18 characters" in bad.content.decode()
+    given_policy(key=PolicyKey.MINIMUM_AGE, value=15, now=now, operator=operator)
+    assert clerk.post(_press(person, "end-guardian")).status_code == 302
     assert organization.representatives.filter(ended_at=None).count() == 1
     assert not person.representatives.filter(ended_at=None).exists()
 

@@ -19,6 +19,7 @@ from tests.factories.subscribers import (
     answering,
     given_organization,
     given_subscriber,
+    minor_number,
     registration,
     resident_number,
     uscc,
@@ -282,7 +283,9 @@ def test_a_proxy_for_one_verification(api: ApiClient) -> None:
     assert answer.json()["representative"]["role"] == "proxy"
 
 
-def test_another_guardian_and_none(api: ApiClient, other_api: ApiClient, now: datetime) -> None:
+def test_another_guardian_and_none(
+    api: ApiClient, other_api: ApiClient, operator: VirtualOperator, now: datetime
+) -> None:
     uid = api.post(PATH, registration(number=_minor(now), guardian=_person())).json()["id"]
     path, body = f"{PATH}/{uid}/representatives", {"role": "guardian", **_person(name="赵六一")}
     assert other_api.post(path, body).status_code == 404
@@ -300,7 +303,14 @@ def test_another_guardian_and_none(api: ApiClient, other_api: ApiClient, now: da
     assert (first.status_code, again.status_code) == (201, 200)
     assert api.get(f"{PATH}/{uid}").json()["guardian"] == first.json() == again.json()
     assert _problem(api.delete(f"{PATH}/{uid}/guardian"))[:2] == (409, "guardian_needed")
-    grown = api.post(PATH, registration(guardian=_person())).json()["id"]
+    assert _problem(api.post(PATH, registration(guardian=_person()))) == (
+        422,
+        "guardian_not_needed",
+        [("/guardian", "guardian_not_needed")],
+    )
+    minor = registration(number=minor_number(now, years=15), guardian=_person())
+    grown = api.post(PATH, minor).json()["id"]
+    given_policy(key=PolicyKey.MINIMUM_AGE, value=15, now=now, operator=operator)
     assert api.delete(f"{PATH}/{grown}/guardian").status_code == 204
     assert api.delete(f"{PATH}/{grown}/guardian").status_code == 404
     assert api.get(f"{PATH}/{grown}").json()["guardian"] is None

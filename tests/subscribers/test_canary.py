@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.states import Role
-from apps.core import keyring
+from apps.core import clock, keyring
 from apps.core.db import database_now
 from apps.lines import services as lines
 from apps.operators.models import VirtualOperator
@@ -22,7 +22,7 @@ from apps.provisioning.services import rotation
 from apps.subscribers import services
 from apps.subscribers.models import Representative, Subscriber
 from tests.factories.accounts import ApiClient, given_user
-from tests.factories.subscribers import SYSTEM, registration, resident_number, uscc
+from tests.factories.subscribers import SYSTEM, minor_number, registration, resident_number, uscc
 from tests.subscribers import pictures
 from tests.subscribers.pictures import upload
 from tests.subscribers.test_personal_data import _everything_in_redis, _where_it_stands, logged
@@ -32,7 +32,8 @@ __all__ = ["logged"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "慕容隼雀"
-NUMBER = resident_number("659098")
+# A minor's, who has a guardian.
+NUMBER = minor_number(clock.now(), area="659098")
 ADDRESS = "隼雀镇隼雀里7号"
 PHONE = "17990417322"
 # Of whoever stands for somebody, and of an organization.

@@ -28,6 +28,7 @@ from tests.factories.subscribers import (
     document,
     given_subscriber,
     given_verified_subscriber,
+    minor_number,
     resident_number,
     somebody,
 )
@@ -78,7 +79,7 @@ def test_of_others_only_what_is_masked_and_of_oneself_every_part(
         actor=SYSTEM,
         operator_id=operator.pk,
         name="张三丰",
-        document=document(),
+        document=document(minor_number(now)),
         guardian=somebody(name="钱七星", number=number),
         now=now,
     )

@@ -35,6 +35,7 @@ from tests.factories.subscribers import (
     given_subscriber,
     given_verification,
     given_watch_list_file,
+    minor_number,
     resident_number,
     somebody,
 )
@@ -92,7 +93,6 @@ class TestBandsOfAge:
             (8, 0, False, [("/document/number", "subscriber_under_age"), ("/guardian", "guardian_missing")]),
             (7, 364, True, [("/document/number", "subscriber_under_age")]),
             (7, 0, False, [("/document/number", "subscriber_under_age")]),
-            (40, 0, True, []),
         ],
     )
     def test_alone_with_a_guardian_or_not_at_all(
@@ -113,6 +113,13 @@ class TestBandsOfAge:
         with refused(errors.SubscriberUnderAge) as error:
             _register(operator, now, number, guardian=guardian)
         assert _faults(error) == faults
+        assert not Subscriber.objects.exists()
+
+    @pytest.mark.parametrize("years", [16, 40])
+    def test_who_is_old_enough_has_none(self, operator: VirtualOperator, now: datetime, years: int) -> None:
+        with refused(errors.GuardianNotNeeded) as error:
+            _register(operator, now, _number_of_age(years, now), guardian=somebody())
+        assert _faults(error) == [("/guardian", "guardian_not_needed")]
         assert not Subscriber.objects.exists()
 
     def test_the_bands_are_policy(self, operator: VirtualOperator, now: datetime) -> None:
@@ -186,14 +193,16 @@ class TestWhoMayStandForSomebody:
         name = change.get("name", "钱七星")
         paper = replace(document(), **{key: value for key, value in change.items() if key != "name"})
         with refused(error) as caught:
-            _register(operator, now, **{role: PersonInput(name=name, document=paper)})
+            number = minor_number(now) if role == "guardian" else ""
+            _register(operator, now, number, **{role: PersonInput(name=name, document=paper)})
         assert _faults(caught) == [(f"/{role}/{pointer}", code)]
         assert not Subscriber.objects.exists()
         assert not Representative.objects.exists()
 
     def test_not_before_they_are_of_age(self, operator: VirtualOperator, now: datetime) -> None:
         with refused(errors.RepresentativeUnderAge) as error:
-            _register(operator, now, guardian=somebody(number=_number_of_age(17, now)))
+            guardian = somebody(number=_number_of_age(17, now))
+            _register(operator, now, minor_number(now), guardian=guardian)
         assert _faults(error) == [("/guardian/document/number", "representative_under_age")]
 
     def test_not_for_themselves_in_any_writing(self, operator: VirtualOperator, now: datetime) -> None:
@@ -225,7 +234,7 @@ class TestWhoMayStandForSomebody:
     def test_their_name_is_no_key_of_the_partner(self, operator: VirtualOperator, now: datetime) -> None:
         for external_id in ("钱七星-1", "x" + resident_number()):
             with refused(errors.TextInvalid):
-                _register(operator, now, external_id=external_id, guardian=somebody())
+                _register(operator, now, minor_number(now), external_id=external_id, guardian=somebody())
 
 
 class TestWhatIsKept:
@@ -247,7 +256,7 @@ class TestWhatIsKept:
     def test_nobody_looks_whether_they_are_known(self, operator: VirtualOperator, now: datetime) -> None:
         number = resident_number()
         known = given_subscriber(operator=operator, now=now, name="李四光", number=number)
-        minor = _register(operator, now, guardian=somebody(name="钱七星", number=number))
+        minor = _register(operator, now, minor_number(now), guardian=somebody(name="钱七星", number=number))
         assert minor.pk != known.pk
         assert IdentityDocument.objects.count() == 2
 
@@ -267,7 +276,7 @@ class TestWhatIsKept:
         assert list(again.representatives.all()) == [kept]
 
     def test_one_guardian_at_a_time(self, operator: VirtualOperator, now: datetime) -> None:
-        minor = _register(operator, now, guardian=somebody())
+        minor = _register(operator, now, minor_number(now), guardian=somebody())
         row = minor.representatives.get()
         row.pk, row.uid = None, None
         with pytest.raises(IntegrityError, match="representative_one_in_force"), transaction.atomic():
@@ -295,6 +304,13 @@ class TestReplacing:
         old.refresh_from_db()
         assert (old.ended_at, new.ended_at) == (now, None)
         assert AuditEvent.objects.filter(action="representative.replace").count() == 1
+
+    def test_who_is_old_enough_gets_none(self, operator: VirtualOperator, now: datetime) -> None:
+        person = given_subscriber(operator=operator, now=now)
+        with refused(errors.GuardianNotNeeded) as error:
+            self._replace(person, now)
+        assert _faults(error) == [("/role", "guardian_not_needed")]
+        assert not Representative.objects.exists()
 
     def test_not_in_a_role_that_they_do_not_have(self, operator: VirtualOperator, now: datetime) -> None:
         person = given_subscriber(operator=operator, now=now)
@@ -346,10 +362,10 @@ class TestProxies:
         self, operator: VirtualOperator, now: datetime
     ) -> None:
         with refused(errors.ProxyNotAccepted):
-            _register(operator, now, guardian=somebody(), proxy=somebody())
+            _register(operator, now, minor_number(now), guardian=somebody(), proxy=somebody())
         given_policy(key=PolicyKey.AUTHORISATION_LETTER_REQUIRED, value=False, now=now, operator=operator)
         for subscriber in (
-            _register(operator, now, guardian=somebody()),
+            _register(operator, now, minor_number(now), guardian=somebody()),
             given_organization(operator=operator, now=now),
         ):
             with refused(errors.ProxyNotAccepted):
@@ -447,6 +463,26 @@ class TestChecks:
         )
         verification, _, _ = _checked(minor, now + timedelta(days=3))
         assert verification.checks.latest("position").code == "representative_document_expired"
+
+    def test_who_has_grown_up_answers_for_themselves(self, operator: VirtualOperator, now: datetime) -> None:
+        grown = _register(operator, now, _number_of_age(15, now), guardian=somebody())
+        later = now + timedelta(days=366)
+        verification, authority, face = _checked(grown, later)
+        assert (verification.status, verification.representative) == (VerificationStatus.PASSED, None)
+        number = grown.documents.get().open_number()
+        assert [each["document_number"] for each in (*authority.asked, *face.asked)] == [number, number]
+
+    def test_who_grows_up_before_the_answer_is_asked_again(
+        self, operator: VirtualOperator, now: datetime
+    ) -> None:
+        grown = _register(operator, now, _number_of_age(15, now), guardian=somebody())
+        given_verification(subscriber=grown, now=now)
+        authority, face, later = Authority(), Face(), now + timedelta(days=366)
+        services.run_due_verifications(clock=lambda: later, providers=Providers(authority, face))
+        verification = grown.verifications.get()
+        assert verification.status == VerificationStatus.FAILED
+        assert verification.checks.latest("position").code == "guardian_not_needed"
+        assert authority.asked == face.asked == []
 
     def test_a_row_that_does_not_open_holds_the_verification(
         self, operator: VirtualOperator, now: datetime

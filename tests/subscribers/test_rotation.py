@@ -32,7 +32,14 @@ from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 from tests.architecture.source import ROOT
 from tests.factories.provisioning import given_seller
-from tests.factories.subscribers import SYSTEM, document, given_subscriber, resident_number, somebody
+from tests.factories.subscribers import (
+    SYSTEM,
+    document,
+    given_subscriber,
+    minor_number,
+    resident_number,
+    somebody,
+)
 from tests.long import at_length
 from tests.threads import in_parallel
 
@@ -58,7 +65,7 @@ def _people(operator: VirtualOperator, now: datetime, count: int) -> dict[str, s
     """Subscriber id -> number of registered people with everything that is sealed."""
     numbers = {}
     for _ in range(count):
-        number = resident_number()
+        number = minor_number(now)
         subscriber, _ = services.register_individual(
             actor=SYSTEM,
             operator_id=operator.pk,

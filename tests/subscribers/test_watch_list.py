@@ -30,6 +30,7 @@ from tests.factories.subscribers import (
     SYSTEM,
     answering,
     fifteen_digits,
+    given_minor,
     given_subscriber,
     given_verification,
     resident_number,
@@ -197,6 +198,31 @@ class TestApplying:
         event = AuditEvent.objects.get(action="verification.watchlisted")
         assert (event.before, event.after) == ({"status": "PASSED"}, {"status": "EXPIRED"})
         assert services.apply_listings(actor=SYSTEM, now=now) == 0
+
+    def test_nor_does_one_for_whom_a_listed_guardian_stands(
+        self, operator: VirtualOperator, now: datetime
+    ) -> None:
+        minor = given_minor(operator=operator, now=now)
+        given_verification(subscriber=minor, now=now)
+        _run(now)
+        _listed(minor.representatives.get().open_number(), now=now)
+        services.apply_listings(actor=SYSTEM, now=now)
+        assert minor.verifications.get().status == "EXPIRED"
+
+    def test_an_entry_that_does_not_open_stops_nobody_elses(
+        self, subscriber: Subscriber, number: str, now: datetime
+    ) -> None:
+        given_verification(subscriber=subscriber, now=now)
+        _run(now)
+        broken, erased = resident_number(), resident_number()
+        for each in (broken, erased, number):
+            _listed(each, now=now)
+        first, second, _ = WatchListEntry.objects.order_by("id")
+        WatchListEntry.objects.filter(pk=first.pk).update(number_sealed=b"noise")
+        WatchListEntry.objects.filter(pk=second.pk).update(number_sealed=b"")
+        assert services.apply_listings(actor=SYSTEM, now=now) == 2
+        assert subscriber.verifications.get().status == "EXPIRED"
+        assert not selectors.has_listings_to_apply()
 
     def test_a_run_that_began_before_cannot_record_a_pass(
         self, subscriber: Subscriber, number: str, now: datetime

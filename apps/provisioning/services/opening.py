@@ -60,10 +60,12 @@ def require_not_failed(standing: Standing) -> None:
 
 
 def standing_of_check(verification: Verification, now: datetime) -> Standing:
-    """How a subscriber stands by this very check; a later failure counts against every earlier one."""
+    """How a subscriber stands by this very check; a later failure, or doubt, counts against every earlier one."""
     latest = subscribers.get_verification_state(subscriber_id=verification.subscriber_id, now=now)
     if latest.standing is Standing.FAILED:
         return Standing.FAILED
+    if latest.standing is Standing.REVIEW:
+        return Standing.REVIEW
     if verification.status != VerificationStatus.PASSED:
         return Standing[verification.status]
     fresh = verification.fresh_until is not None and verification.fresh_until > now

@@ -6,16 +6,19 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from django.db.models import Q
+
 from apps.carriers.errors import CarrierNotConnected
 from apps.core.actor import Actor
 from apps.core.db import serialize_on, use_case
+from apps.lines import selectors as line_selectors
 from apps.lines.models import Line
 from apps.lines.states import LIVE_LINE
 from apps.provisioning import selectors
 from apps.provisioning.models import ServiceOrder
 from apps.provisioning.services.opening import standing_of_check, start
 from apps.provisioning.services.outcomes import end_order
-from apps.provisioning.states import OrderStatus
+from apps.provisioning.states import OrderStatus, OrderType
 from apps.subscribers import selectors as subscribers
 from apps.subscribers.states import Standing
 
@@ -25,9 +28,19 @@ _NO_LONGER = {Standing.FAILED: "identity_not_verified", Standing.EXPIRED: "ident
 
 
 def continue_held_orders(*, actor: Actor, subscriber_ids: Sequence[int], now: datetime) -> int:
-    """Looks at every HELD order of these subscribers, each in its own transaction; returns how many moved."""
-    held = ServiceOrder.objects.held_for(subscriber_ids).order_by("id")
-    order_ids = list(held.values_list("id", flat=True))
+    """Looks at every HELD order of these subscribers, or for lines that they are going to use, each in its own
+    transaction; returns how many moved.
+    """
+    used = line_selectors.list_lines_used_by(user_ids=subscriber_ids)
+    to_be_used = ServiceOrder.objects.filter(status=OrderStatus.HELD).filter(
+        Q(new_user_id__in=subscriber_ids) | Q(line_id__in=used)
+    )
+    order_ids = sorted(
+        {
+            *ServiceOrder.objects.held_for(subscriber_ids).values_list("id", flat=True),
+            *to_be_used.values_list("id", flat=True),
+        }
+    )
     return _each(order_ids, lambda order_id: continue_held_order(actor=actor, order_id=order_id, now=now))
 
 
@@ -52,11 +65,25 @@ def continue_held_order(*, actor: Actor, order_id: int, now: datetime) -> bool:
 
 
 def _standing(order: ServiceOrder, now: datetime) -> tuple[int | None, Standing]:
-    """The check that counts for the order, and how it is: the one it names, or else its person's latest."""
+    """The check that counts for the order, and how it is: the one it names, or else its person's latest.
+
+    Once that has passed, it is as the latest of whoever is going to use the line of an organization.
+    """
     if order.verification is not None:
-        return order.verification_id, standing_of_check(order.verification, now)
-    latest = subscribers.get_verification_state(subscriber_id=order.person, now=now)  # type: ignore[attr-defined]
-    return latest.verification_id, latest.standing
+        counting, standing = order.verification_id, standing_of_check(order.verification, now)
+    else:
+        latest = subscribers.get_verification_state(subscriber_id=order.person, now=now)  # type: ignore[attr-defined]
+        counting, standing = latest.verification_id, latest.standing
+    user_id = _coming_user_id(order)
+    if standing is Standing.PASSED_FRESH and user_id is not None:
+        standing = subscribers.get_verification_state(subscriber_id=user_id, now=now).standing
+    return counting, standing
+
+
+def _coming_user_id(order: ServiceOrder) -> int | None:
+    if order.type == OrderType.TRANSFER:
+        return order.new_user_id
+    return line_selectors.get_user_id(line_id=order.line_id) if order.type == OrderType.ACTIVATE else None
 
 
 def _start(actor: Actor, order_id: int, verification_id: int | None, now: datetime) -> bool:

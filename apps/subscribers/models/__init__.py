@@ -2,11 +2,11 @@
 
 from apps.subscribers.models.cases import ReviewCase
 from apps.subscribers.models.consents import Consent
+from apps.subscribers.models.holds import LegalHold
 from apps.subscribers.models.people import (
     TOMBSTONE,
     IdentityDocument,
     IdentityImage,
-    LegalHold,
     Subscriber,
     Verification,
     VerificationCheck,

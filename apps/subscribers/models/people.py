@@ -24,6 +24,7 @@ from apps.subscribers.states import (
     Channel,
     CheckOutcome,
     ImageKind,
+    RepresentativeRole,
     SubscriberKind,
     VerificationStatus,
 )
@@ -233,6 +234,14 @@ class VerificationQuerySet(TenantQuerySet["Verification"]):
         """Not yet decided: the checks or a person still have to."""
         return self.filter(status__in=(VerificationStatus.PENDING, VerificationStatus.REVIEW))
 
+    def bringing_evidence(self) -> Self:
+        """Those that have brought their own, since it is recorded when."""
+        return self.filter(evidence_at__isnull=False, again_of__isnull=True)
+
+    def proving_after(self, moment: datetime) -> Self:
+        """Those whose evidence was brought after that."""
+        return self.filter(Q(evidence_at__gt=moment) | Q(evidence_at__isnull=True), created_at__gt=moment)
+
     def due(self, *, now: datetime) -> Self:
         """Waiting for a worker: due, and not (or no longer) held by one."""
         unclaimed = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
@@ -278,6 +287,10 @@ class Verification(models.Model):
     lease_until = models.DateTimeField(null=True)
     token = models.IntegerField(default=0)
     created_at = models.DateTimeField()
+    # When the evidence was brought; NULL in rows older than this column. Whoever is checked again because two people
+    # have overruled a failure (`again_of`) is not seen another time.
+    evidence_at = models.DateTimeField(null=True)
+    again_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField(null=True)
     fresh_until = models.DateTimeField(null=True)
 
@@ -295,6 +308,17 @@ class Verification(models.Model):
                 fields=["subscriber"],
                 condition=Q(status__in=["PENDING", "REVIEW"]),
                 name="verification_one_open",
+            ),
+            # Evidence is brought once; the condition is that of `bringing_evidence`.
+            models.UniqueConstraint(
+                fields=["operator", "face_session"],
+                condition=Q(evidence_at__isnull=False, again_of__isnull=True) & ~Q(face_session=""),
+                name="verification_face_session",
+            ),
+            models.UniqueConstraint(
+                fields=["photo"],
+                condition=Q(evidence_at__isnull=False, again_of__isnull=True, photo__isnull=False),
+                name="verification_photo",
             ),
             models.CheckConstraint(condition=Q(channel__in=Channel.values), name="verification_channel"),
             models.CheckConstraint(
@@ -316,6 +340,17 @@ class Verification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.uid} {self.status}"
+
+    @property
+    def proved_at(self) -> datetime:
+        """When the person was there."""
+        return self.evidence_at or self.created_at
+
+    @property
+    def is_by_proxy(self) -> bool:
+        """Whether somebody else came in the holder's place, for this once."""
+        party = self.representative
+        return party is not None and party.role == RepresentativeRole.PROXY
 
     def put_off(self, *, next_attempt_at: datetime) -> None:
         """No answer this time: stays PENDING, the lease is given back."""
@@ -451,34 +486,3 @@ class IdentityImage(models.Model):
     @property
     def key_context(self) -> str:
         return f"subscribers.identityimage.key:{self.operator_id}:{self.storage_name}"
-
-
-class LegalHold(models.Model):
-    """Why a person's data must not be erased yet, whatever the clock says; any number of them at once."""
-
-    uid = PublicIdField(prefix="hld")
-    operator = models.ForeignKey(VirtualOperator, on_delete=models.PROTECT)
-    subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="legal_holds")
-    reason = models.CharField(max_length=500)
-    placed_at = models.DateTimeField()
-    placed_by = models.CharField(max_length=80)
-    lifted_at = models.DateTimeField(null=True, blank=True)
-
-    objects = TenantQuerySet["LegalHold"].as_manager()
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["subscriber"], condition=Q(lifted_at__isnull=True), name="legal_hold_open")
-        ]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(lifted_at__isnull=True) | Q(lifted_at__gte=F("placed_at")), name="legal_hold_term"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return str(self.uid)
-
-    def lift(self, *, now: datetime) -> None:
-        self.lifted_at = now
-        self.save(update_fields=["lifted_at"])

@@ -50,6 +50,10 @@ class WatchListQuerySet(TenantQuerySet["WatchListEntry"]):
     def in_force(self, *, today: date) -> Self:
         return self.filter(lifted_at=None, valid_until__gte=today)
 
+    def to_apply(self) -> Self:
+        """New, and not erased since: whose number is gone finds nobody."""
+        return self.filter(applied_at=None, lifted_at=None).exclude(number_sealed=b"")
+
 
 class WatchListEntry(models.Model):
     """One person on one list, for one reason, until a day; `operator` is NULL for the national list."""

@@ -144,12 +144,13 @@ class Answers:
         )
 
     def authority_on(self, party: Party) -> Reply[AuthorityAnswer]:
-        """A question of its own, and so with an id of its own."""
+        """A question of its own, and so with an id of its own; the number of the attempt stays at its end."""
+        question, _, attempt = self._subject.request_id.rpartition("-")
         return self._providers.authority.match(
             name=names.canonical(party.name),
             document_type=party.document_type,
             document_number=party.document_number,
-            request_id=f"{self._subject.request_id}-{party.role.lower()}",
+            request_id=f"{question}-{party.role.lower()}-{attempt}",
         )
 
     @functools.cached_property
@@ -229,13 +230,18 @@ def minimum_age(subject: Subject, answers: Answers) -> Found:
 def representative(subject: Subject, answers: Answers) -> Found:
     """Whoever stands for the holder may do so here, is of age, and shows a document that holds today.
 
-    A holder who comes in person passes. An organization never does.
+    A holder who comes in person passes. An organization never does. Nor does a guardian of somebody old enough, whose
+    own face it has to be; where the number does not tell the age, `minimum_age` sends it to a person.
     """
     party, rules = subject.representative, subject.rules
     if party is None:
         return Found(CheckOutcome.FAIL, "representative_missing") if subject.is_organization else _PASSED
     if (party.role == RepresentativeRole.RESPONSIBLE) != subject.is_organization:
         return Found(CheckOutcome.FAIL, "role_not_accepted")
+    if party.role == RepresentativeRole.GUARDIAN:
+        holder_born = _parse(subject).birth_date
+        if holder_born and documents.age_on(holder_born, subject.today) >= rules.minimum_age:
+            return Found(CheckOutcome.FAIL, "guardian_not_needed")
     if party.role == RepresentativeRole.PROXY and subject.channel.lower() not in rules.proxy_channels:
         return Found(CheckOutcome.FAIL, "proxy_not_accepted")
     type = DocumentType(party.document_type)

@@ -117,11 +117,24 @@ def require_reviewer(actor: Actor) -> None:
 
 
 def require_stranger(actor: Actor, verification: Verification, case: ReviewCase | None = None) -> None:
-    """:raises ReviewNeedsSecondPerson: they registered the person, asked for the check, or proposed the overruling."""
-    if f"{actor.kind}:{actor.id}" in (verification.requested_by, verification.subscriber.entered_by):
-        raise errors.ReviewNeedsSecondPerson
-    origin = selectors.get_override_of(verification_id=verification.pk)
-    if actor.id in (case.proposed_by if case else "", origin.proposed_by if origin else ""):
+    """:raises ReviewNeedsSecondPerson: they registered the person or whoever stands for them, brought a picture that is
+    looked at, asked for the check, or proposed the overruling; or had such a part in a check that this one repeats.
+    """
+    involved = {
+        verification.subscriber.entered_by,
+        *selectors.list_uploaders(subscriber_id=verification.subscriber_id),
+    }
+    proposers = {case.proposed_by if case else ""}
+    while True:
+        involved.add(verification.requested_by)
+        if verification.representative is not None:
+            involved.add(verification.representative.recorded_by)
+        origin = selectors.get_override_of(verification_id=verification.pk)
+        if origin is None:
+            break
+        proposers.add(origin.proposed_by)
+        verification = origin.verification
+    if f"{actor.kind}:{actor.id}" in involved or actor.id in proposers:
         raise errors.ReviewNeedsSecondPerson
 
 

@@ -171,6 +171,8 @@ class Examination:
             return
         age = documents.age_on(holder.parsed.birth_date, self.today)
         if age >= self.rules[PolicyKey.MINIMUM_AGE]:
+            if has_guardian:
+                self.refuse(errors.GuardianNotNeeded, "/guardian")
             return
         too_young = age < self.rules[PolicyKey.MINIMUM_AGE_WITH_GUARDIAN]
         if has_guardian and not too_young:

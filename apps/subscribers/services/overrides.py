@@ -61,7 +61,8 @@ def decide_override(*, actor: Actor, case_uid: str, accepted: bool, reason: str,
     :raises NotFound: unknown or another operator's. :raises InvalidTransition: it is decided.
     :raises ReviewNeedsSecondPerson: the actor proposed it, registered the subscriber or asked for the verification.
     :raises ReviewNotClaimed: the actor has not taken the case.
-    :raises OverrideOvertaken: another verification has begun since. :raises SubscriberErased:
+    :raises OverrideOvertaken: another verification has begun since, or whoever stood for the holder does so no longer.
+    :raises SubscriberErased:
     """
     require_reviewer(actor)
     written = checked_reason(reason)
@@ -76,6 +77,11 @@ def decide_override(*, actor: Actor, case_uid: str, accepted: bool, reason: str,
         _record(actor, "override.refuse", case, written, now)
         return case
     require_overrulable(verification)
+    party = verification.representative
+    if party is not None and party.ended_at is not None:
+        raise errors.OverrideOvertaken(
+            "Whoever stood for the holder does so no longer; ask for another check."
+        )
     case.decide(CaseStatus.ACCEPTED, by=actor.id, label=actor.label, now=now)
     case.note_rerun(_run_again(actor, verification, now))
     _record(actor, "override.confirm", case, written, now)
@@ -104,7 +110,7 @@ def _lock(actor: Actor, verification_uid: str) -> Verification:
     """The verification, its subscriber locked: nobody asks for another one meanwhile."""
     seen = get_by_uid(Verification.objects.visible_to(actor), verification_uid)
     Subscriber.objects.select_for_update(no_key=True).get(pk=seen.subscriber_id)
-    rows = Verification.objects.select_related("subscriber")
+    rows = Verification.objects.select_related("subscriber", "representative")
     return rows.select_for_update(of=("self",), no_key=True).get(pk=seen.pk)
 
 
@@ -123,6 +129,8 @@ def _run_again(actor: Actor, failed: Verification, now: datetime) -> Verificatio
         status=VerificationStatus.PENDING,
         next_attempt_at=now,
         created_at=now,
+        evidence_at=failed.proved_at,
+        again_of=failed,
     )
     audit.record(
         actor=actor,

@@ -57,6 +57,7 @@ def register_individual(
         the input cannot be accepted (policies `realname.accepted_document_types`, `realname.minimum_age` and
         `realname.minimum_age_with_guardian`).
     :raises RepresentativeUnderAge, RepresentativeIsHolder: guardian or proxy cannot stand for the person.
+    :raises GuardianNotNeeded: the person is old enough to answer for themselves.
     :raises ProxyNotAccepted: policy `realname.proxy_channels` names no channel, or there is a guardian.
     :raises DocumentNameConflict: the operator has the document under another name.
     :raises ExternalIdTaken: another person of the operator carries the external_id.

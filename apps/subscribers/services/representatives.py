@@ -8,7 +8,7 @@ from apps.audit import services as audit
 from apps.core import masking
 from apps.core.actor import Actor, ActorKind
 from apps.core.db import operation
-from apps.core.errors import FieldError, NotFound
+from apps.core.errors import FieldError, NotFound, RuleViolation
 from apps.core.public_ids import get_by_uid
 from apps.operators import policies
 from apps.operators.calendar import china_date
@@ -40,6 +40,7 @@ def replace_representative(
     :raises RoleNotAccepted: a person has a guardian, an organization a responsible person, and nobody a lasting proxy.
     :raises DocumentTypeNotAccepted, DocumentInvalid, DocumentExpired, NameInvalid: as at registration.
     :raises RepresentativeUnderAge, RepresentativeIsHolder:
+    :raises GuardianNotNeeded: the person is old enough to answer for themselves.
     :raises NotFound: the subscriber is unknown or another operator's. :raises SubscriberErased:
     :raises Forbidden: staff without `subscribers.register`.
     """
@@ -47,6 +48,8 @@ def replace_representative(
     subscriber = _locked(actor, subscriber_uid)
     if _KIND_OF.get(role) != subscriber.kind:
         raise errors.RoleNotAccepted(errors=[_fault("/role", errors.RoleNotAccepted)])
+    if role == RepresentativeRole.GUARDIAN and _is_of_age(subscriber, now):
+        raise errors.GuardianNotNeeded(errors=[_fault("/role", errors.GuardianNotNeeded)])
     examined = examine_for(subscriber=subscriber, person=person, at="", now=now)
     standing = subscriber.representatives.filter(role=role, ended_at=None).first()
     if standing is not None and _is_the_same(standing, person, examined):
@@ -103,6 +106,8 @@ def choose_representative(
 ) -> Representative | None:
     """Who takes part in a verification beside the holder, who is locked by the caller; a proxy is recorded for it.
 
+    Whoever has grown up answers for themselves, whatever guardian is still on file.
+
     :raises ProxyNotAccepted: policy `realname.proxy_channels` does not name the channel, or somebody else acts for the
         subscriber. :raises RepresentativeMissing: an organization for which nobody answers.
     :raises AuthorisationLetterMissing: policy `realname.authorisation_letter_required`. The faults of `proxy` as at
@@ -113,6 +118,8 @@ def choose_representative(
         if standing is None:
             raise errors.RepresentativeMissing
         _require_letter(subscriber, now)
+    elif standing is not None and _is_of_age(subscriber, now):
+        standing = None
     if proxy is None:
         return standing
     channels = policies.get(operator_id=subscriber.operator_id, key=PolicyKey.PROXY_CHANNELS, now=now)
@@ -208,14 +215,20 @@ def _is_the_same(standing: Representative, person: PersonInput, examined: Examin
 
 
 def _may_be_alone(actor: Actor, subscriber: Subscriber, now: datetime) -> bool:
+    old_enough = _is_of_age(subscriber, now)
+    return actor.kind is ActorKind.STAFF if old_enough is None else old_enough
+
+
+def _is_of_age(subscriber: Subscriber, now: datetime) -> bool | None:
+    """Whether the person may be alone by policy `realname.minimum_age`; None where the document does not tell."""
     document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
     today = china_date(now)
     parsed = documents.parse(type=DocumentType(document.type), number=document.open_number(), today=today)
     if parsed.birth_date is None:
-        return actor.kind is ActorKind.STAFF
+        return None
     least = policies.get(operator_id=subscriber.operator_id, key=PolicyKey.MINIMUM_AGE, now=now)
     return documents.age_on(parsed.birth_date, today) >= least
 
 
-def _fault(pointer: str, error: type[errors.RoleNotAccepted | errors.ProxyNotAccepted]) -> FieldError:
+def _fault(pointer: str, error: type[RuleViolation]) -> FieldError:
     return FieldError(pointer, error.code, error.detail)

@@ -158,10 +158,13 @@ def meet_demands(*, actor: Actor, verification: Verification, now: datetime) -> 
     """The subscriber has just passed: closes the demands that stood before the verification was asked for; how many.
 
     Call it in the transaction of the pass. One that speaks of a document's end wants another, longer valid document.
+    What counts is when the evidence was brought. A proxy meets none: it is the holder who has to be seen again.
     """
+    if verification.is_by_proxy:
+        return 0
     rows = (
         ReverificationDemand.objects.open()
-        .filter(subscriber_id=verification.subscriber_id, created_at__lt=verification.created_at)
+        .filter(subscriber_id=verification.subscriber_id, created_at__lt=verification.proved_at)
         .select_related("subscriber")
         .select_for_update(of=("self",), no_key=True)
         .order_by("pk")
@@ -356,15 +359,17 @@ def _passes(rows: Sequence[ReverificationDemand]) -> dict[int, int]:
         Verification.objects.filter(
             subscriber_id__in={row.subscriber_id for row in rows}, status=VerificationStatus.PASSED
         )
-        .select_related("document")
+        .select_related("document", "representative")
         .order_by("pk")
     ):
+        if verification.is_by_proxy:
+            continue
         passed[verification.subscriber_id].append(verification)
     return {
         row.pk: verification.pk
         for row in rows
         for verification in passed[row.subscriber_id]
-        if verification.created_at > row.created_at and row.accepts(verification.document.valid_until)
+        if verification.proved_at > row.created_at and row.accepts(verification.document.valid_until)
     }
 
 
@@ -379,7 +384,7 @@ def _end_earlier_passes(actor: Actor, rows: Sequence[ReverificationDemand], now:
         .order_by("pk")
     )
     for verification in earlier:
-        if verification.created_at <= since[verification.subscriber_id]:
+        if verification.proved_at <= since[verification.subscriber_id]:
             expire_verification(actor=actor, verification=verification, now=now)
 
 

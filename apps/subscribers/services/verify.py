@@ -51,10 +51,11 @@ from apps.subscribers.states import (
 
 logger = logging.getLogger(__name__)
 
-# Two providers for each of two questions, at most 6 s each, and two rounds of the pool, stay inside the lease.
+# Two providers for each of three questions (holder, whoever stands for them, face), at most 6 s each, and two rounds of
+# the pool, stay inside the lease.
 CLAIM_LIMIT = 32
 THREADS = 16
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=90)
 RUN_FOR = timedelta(seconds=20)
 FIRST_BACK_OFF = timedelta(seconds=2)
 LONGEST_BACK_OFF = timedelta(minutes=10)
@@ -85,7 +86,9 @@ def request_verification(
     :raises SubscriberErased:
     :raises VerificationInProgress: one is still open. :raises DealerNotAllowed: as operators says.
     :raises EvidenceMissing: policy `realname.face_evidence_required` wants a face session, or reader and photo.
-    :raises TextInvalid: face session or reader are none. :raises PhotoNotUsable: the photo is no picture of the person.
+    :raises TextInvalid: face session or reader are none. :raises PhotoNotUsable: the photo is no picture of the person,
+        older than policy `realname.photo_max_hours` allows, or than what has been demanded of the person.
+    :raises EvidenceUsed: another verification has had this face session or photo.
     :raises Forbidden: staff without `subscribers.register`.
     :raises ProxyNotAccepted, RepresentativeMissing, AuthorisationLetterMissing: see `choose_representative`.
     """
@@ -100,7 +103,8 @@ def request_verification(
     if Verification.objects.filter(subscriber=subscriber).open().exists():
         raise errors.VerificationInProgress
     document = IdentityDocument.objects.filter(subscriber=subscriber).order_by("-id")[0]
-    picture = _photo(photo, subscriber)
+    picture = _photo(photo, subscriber, now)
+    _require_unused(subscriber, session, picture)
     _check_evidence(subscriber, channel, session, serial, picture, now)
     representative = choose_representative(
         actor=actor, subscriber=subscriber, proxy=proxy, channel=channel, now=now
@@ -129,6 +133,7 @@ def request_verification(
         status=VerificationStatus.PENDING,
         next_attempt_at=now,
         created_at=now,
+        evidence_at=now,
     )
     audit.record(
         actor=actor,
@@ -190,7 +195,7 @@ def record_verification(
     Returns None and changes nothing when the claim is no longer the latest, or somebody decided meanwhile.
     """
     verification = (
-        Verification.objects.select_related("subscriber", "document")
+        Verification.objects.select_related("subscriber", "document", "representative")
         .select_for_update(of=("self",), no_key=True)
         .filter(pk=claim.verification_id, token=claim.token, status=VerificationStatus.PENDING)
         .first()
@@ -315,28 +320,53 @@ def back_off(attempts: int, *, spread: float) -> timedelta:
 
 
 def fresh_until(verification: Verification, *, days: int, now: datetime) -> datetime:
-    """Until when a pass of now counts: policy's days, but never beyond the document's last day in China."""
+    """Until when a pass of now counts: policy's days, but never beyond the last day in China of the document, or of
+    that of whoever stands for the holder.
+    """
     until = now + timedelta(days=days)
-    last_day = verification.document.valid_until
+    party = verification.representative
+    ends = (verification.document.valid_until, party.valid_until if party is not None else None)
+    last_day = min((each for each in ends if each is not None), default=None)
     # Compared as days: cards without an end are often keyed in as 9999-12-31, which has no day after it.
     if last_day is None or china_date(until) <= last_day:
         return until
     return datetime.combine(last_day + timedelta(days=1), time.min, CHINA)
 
 
-def _photo(uid: str | None, subscriber: Subscriber) -> IdentityImage | None:
+def _photo(uid: str | None, subscriber: Subscriber, now: datetime) -> IdentityImage | None:
     if not uid:
         return None
+    hours = policies.get(operator_id=subscriber.operator_id, key=PolicyKey.PHOTO_MAX_HOURS, now=now)
+    demanded = selectors.get_last_demand_at(subscriber_id=subscriber.pk)
     try:
-        return get_by_uid(
-            IdentityImage.objects.filter(
-                subscriber=subscriber, kind=ImageKind.PERSON, key_sealed__isnull=False
-            ),
-            uid,
+        pictures = IdentityImage.objects.filter(
+            subscriber=subscriber,
+            kind=ImageKind.PERSON,
+            key_sealed__isnull=False,
+            created_at__gte=now - timedelta(hours=hours),
         )
+        if demanded is not None:
+            pictures = pictures.filter(created_at__gt=demanded)
+        return get_by_uid(pictures, uid)
     except NotFound:
         fault = FieldError("/evidence/photo", errors.PhotoNotUsable.code, errors.PhotoNotUsable.detail)
         raise errors.PhotoNotUsable(errors=[fault]) from None
+
+
+def _require_unused(subscriber: Subscriber, session: str, photo: IdentityImage | None) -> None:
+    """A friendly answer; two at once are kept apart by the constraints `verification_face_session` and `_photo`."""
+    used = Verification.objects.bringing_evidence()
+    for pointer, found in (
+        (
+            "/evidence/face_session",
+            session and used.filter(operator_id=subscriber.operator_id, face_session=session),
+        ),
+        ("/evidence/photo", photo and used.filter(photo=photo)),
+    ):
+        if found and found.exists():
+            raise errors.EvidenceUsed(
+                errors=[FieldError(pointer, errors.EvidenceUsed.code, errors.EvidenceUsed.detail)]
+            )
 
 
 def _check_evidence(

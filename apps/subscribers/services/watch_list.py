@@ -28,6 +28,7 @@ from apps.operators.policies import PolicyKey
 from apps.subscribers import errors, watch_list_file
 from apps.subscribers.models import (
     IdentityDocument,
+    Representative,
     Verification,
     VerificationCheck,
     WatchListEntry,
@@ -36,7 +37,7 @@ from apps.subscribers.models import (
 from apps.subscribers.realname import documents
 from apps.subscribers.realname.documents import DocumentType
 from apps.subscribers.services.reasons import checked_reason
-from apps.subscribers.states import CheckOutcome, VerificationStatus
+from apps.subscribers.states import CheckOutcome, RepresentativeRole, VerificationStatus
 from apps.subscribers.watch_list_file import ListedPerson
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ def apply_listings(*, actor: Actor, now: datetime, limit: int = 1000) -> int:
     """Brings home up to `limit` listings that are new; returns how many. Safe to kill and to run twice at once."""
     entries = list(
         WatchListEntry.objects.visible_to(actor)
-        .filter(applied_at=None, lifted_at=None)
+        .to_apply()
         .select_for_update(skip_locked=True, no_key=True)
         .order_by("id")[:limit]
     )
@@ -309,16 +310,30 @@ def _fingerprints(entry: WatchListEntry) -> tuple[bytes, ...]:
     )
 
 
+def _readable_fingerprints(entry: WatchListEntry) -> tuple[bytes, ...]:
+    """At least the one that the row stands under: one that does not open must not stop the list for everybody."""
+    try:
+        return (*_fingerprints(entry), bytes(entry.fingerprint))
+    except SealBroken:
+        logger.error("sealed row does not open", extra={"row": f"WatchListEntry.number_sealed {entry.pk}"})
+        return (bytes(entry.fingerprint),)
+
+
 def _subscribers_of(entries: Sequence[WatchListEntry]) -> set[int]:
-    """Everybody with one of these documents, at the list's operator or (national list) at all of them."""
-    listed = {(entry.operator_id, fingerprint) for entry in entries for fingerprint in _fingerprints(entry)}
+    """Everybody with one of these documents, or for whom somebody with one stands, at the list's operator or (national
+    list) at all of them.
+    """
+    listed = {
+        (entry.operator_id, fingerprint) for entry in entries for fingerprint in _readable_fingerprints(entry)
+    }
     operators = {operator_id for operator_id, _ in listed}
     if None in operators:
         operators = set(VirtualOperator.objects.values_list("pk", flat=True))
     # Operators are named because the index of documents begins with them.
-    rows = IdentityDocument.objects.filter(
-        operator_id__in=operators, fingerprint__in={fingerprint for _, fingerprint in listed}
-    ).values_list("operator_id", "fingerprint", "subscriber_id")
+    wanted = {"operator_id__in": operators, "fingerprint__in": {fingerprint for _, fingerprint in listed}}
+    columns = ("operator_id", "fingerprint", "subscriber_id")
+    standing = Representative.objects.filter(ended_at=None, **wanted).exclude(role=RepresentativeRole.PROXY)
+    rows = (*IdentityDocument.objects.filter(**wanted).values_list(*columns), *standing.values_list(*columns))
     return {
         subscriber_id
         for operator_id, fingerprint, subscriber_id in rows

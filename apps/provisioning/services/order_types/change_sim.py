@@ -30,7 +30,7 @@ from apps.provisioning.services.order_types.shape import BLAME, OrderKind
 from apps.provisioning.states import OrderType
 from apps.sims import services as sims
 from apps.subscribers import selectors as subscribers
-from apps.subscribers.errors import IdentityExpired
+from apps.subscribers.errors import IdentityExpired, ProxyNotAccepted
 from apps.subscribers.states import Standing
 
 
@@ -45,7 +45,7 @@ def place_sim_change_order(
 
     :raises NotFound: no such line or verification of this operator. :raises Forbidden: staff without orders.place.
     :raises LineNotActive: pending, terminated, or kept still by others. :raises LineHasOpenOrder:
-    :raises VerificationNotHolders: it is a check of somebody else.
+    :raises VerificationNotHolders: it is a check of somebody else. :raises ProxyNotAccepted: a proxy came for them.
     :raises IdentityNotVerified, IdentityExpired: it failed; or it was begun longer ago than policy allows for this.
     :raises LicenceNotValid, AgreementNotValid: only where policy demands papers for it.
     :raises SimNotAvailable, SimWrongCarrier: :raises CarrierNotConnected:
@@ -60,11 +60,13 @@ def place_sim_change_order(
     check = subscribers.get_verification(actor=actor, uid=verification)
     if check.subscriber_id != found.subscriber_id:
         raise VerificationNotHolders
+    if check.is_by_proxy:
+        raise ProxyNotAccepted
     standing = standing_of_check(check, now)
     require_not_failed(standing)
     # One made for some earlier order proves that the holder was there then, not that they ask for this.
     hours = policies.get(operator_id=found.operator_id, key=PolicyKey.SIM_CHANGE_CHECK_HOURS, now=now)
-    if now - check.created_at > timedelta(hours=hours):
+    if now - check.proved_at > timedelta(hours=hours):
         raise IdentityExpired
     card = sims.take_sim(
         actor=actor,
