@@ -166,7 +166,7 @@ def was_verified_by(*, subscriber_id: int, requested_by: str, since: datetime) -
 
 
 def has_passed_since(*, subscriber_id: int, since: datetime, now: datetime) -> bool:
-    """Whether a verification that proves what was so after that moment has passed, is fresh, and none after it failed."""
+    """Whether a verification that proves what was so after that moment has passed, is fresh, none after it failed."""
     latest = Verification.objects.proving_after(since).filter(subscriber_id=subscriber_id).order_by("-id")
     decided = latest.exclude(status=VerificationStatus.PENDING).first()
     return (
