@@ -17,7 +17,7 @@ from apps.subscribers import errors, services
 from apps.subscribers.models import IdentityDocument, Subscriber, Verification, VerificationCheck
 from apps.subscribers.realname.checks import CHECKS, Finding
 from apps.subscribers.realname.providers.base import FaceAnswer
-from apps.subscribers.states import CheckOutcome
+from apps.subscribers.states import Channel, CheckOutcome
 from tests.factories.accounts import ApiClient
 from tests.factories.subscribers import (
     SYSTEM,
@@ -57,6 +57,26 @@ def test_twelve_registrations_of_one_person_make_one_subscriber(
     assert sorted(created for _, created in answers) == [False] * 11 + [True]
     assert Subscriber.objects.count() == IdentityDocument.objects.count() == 1
     assert AuditEvent.objects.filter(action="subscriber.register").count() == 1
+
+
+def test_one_face_session_proves_one_of_many_at_once(operator: VirtualOperator, now: datetime) -> None:
+    people = [given_subscriber(operator=operator, now=now) for _ in range(4)]
+
+    def ask(thread: int) -> str:
+        try:
+            services.request_verification(
+                actor=SYSTEM,
+                subscriber_uid=people[thread].uid,
+                channel=Channel.ONLINE_VIDEO,
+                face_session="fs-one",
+                now=now,
+            )
+        except errors.EvidenceUsed as error:
+            return error.errors[0].pointer
+        return "asked"
+
+    assert sorted(in_parallel(4, ask)) == ["/evidence/face_session"] * 3 + ["asked"]
+    assert Verification.objects.count() == 1
 
 
 def test_the_loser_of_the_race_finds_the_winner_inside_a_bigger_transaction(

@@ -11,11 +11,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
 
 from apps.audit import services as audit
 from apps.core import dispatch
 from apps.core.actor import Actor
-from apps.core.db import operation, outside_transaction, use_case
+from apps.core.db import operation, outside_transaction, use_case, violated_constraint
 from apps.core.errors import FieldError, NotFound
 from apps.core.public_ids import get_by_uid
 from apps.events import services as events
@@ -119,7 +122,7 @@ def request_verification(
         acting = operators.require_dealer(
             operator_id=subscriber.operator_id, dealer_code_or_uid=dealer, now=now
         )
-    verification = Verification.objects.create(
+    verification = _insert(
         operator_id=subscriber.operator_id,
         subscriber=subscriber,
         document=document,
@@ -353,6 +356,21 @@ def _photo(uid: str | None, subscriber: Subscriber, now: datetime) -> IdentityIm
         raise errors.PhotoNotUsable(errors=[fault]) from None
 
 
+def _insert(**values: Any) -> Verification:
+    """:raises EvidenceUsed: somebody else has brought the same face session this moment."""
+    try:
+        with transaction.atomic():
+            return Verification.objects.create(**values)
+    except IntegrityError as error:
+        if violated_constraint(error) == "verification_face_session":
+            raise errors.EvidenceUsed(errors=[_used("/evidence/face_session")]) from None
+        raise
+
+
+def _used(pointer: str) -> FieldError:
+    return FieldError(pointer, errors.EvidenceUsed.code, errors.EvidenceUsed.detail)
+
+
 def _require_unused(subscriber: Subscriber, session: str, photo: IdentityImage | None) -> None:
     """A friendly answer; two at once are kept apart by the constraints `verification_face_session` and `_photo`."""
     used = Verification.objects.bringing_evidence()
@@ -364,9 +382,7 @@ def _require_unused(subscriber: Subscriber, session: str, photo: IdentityImage |
         ("/evidence/photo", photo and used.filter(photo=photo)),
     ):
         if found and found.exists():
-            raise errors.EvidenceUsed(
-                errors=[FieldError(pointer, errors.EvidenceUsed.code, errors.EvidenceUsed.detail)]
-            )
+            raise errors.EvidenceUsed(errors=[_used(pointer)])
 
 
 def _check_evidence(
