@@ -78,8 +78,10 @@ class NumberFilter:
 WORK = 100_000
 # What finding a place by its key costs (3 us): one candidate, or the beginning of what is read through.
 LOOK_UP = 25
-# What one row found by its grade costs (0.7 us): they lie scattered over the table.
+# What one row found by its grade costs (0.7 us): they lie scattered over the table. Of a grade that is not rare the
+# planner may rather read the whole range by its key; it is charged with that.
 SCATTERED = 4
+RARE = 100
 # Ranges that one request looks at the counts of: at first a few, since mostly those suffice.
 RANGES = 2_048
 FIRST_RANGES, _MORE = 16, 16
@@ -326,7 +328,9 @@ class SellableNumbers:
         fitting, span = max(fitting, 1), high - low + 1
         block = low // BLOCK
         tails = self.digits.tails(str(block))
-        reading = LOOK_UP + (min(of_grade, span) * SCATTERED if self.wanted.grade else span)
+        reading = LOOK_UP + span
+        if self.wanted.grade:
+            reading = LOOK_UP + max(min(of_grade, span) * SCATTERED, min(span, of_grade * RARE))
         if tails is None:
             return _Place(low, high, carrier, home_city, None, reading, fitting)
         tails = between(tails, low, high)
