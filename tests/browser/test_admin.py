@@ -152,6 +152,7 @@ def test_every_page_of_the_menu_is_sound(
     role: Role,
 ) -> None:
     """It fits the window, shows nobody in clear, and (at the end) has asked nobody else and logged no complaint."""
+    VirtualOperator.objects.filter(pk=seller.operator.pk).update(code="operator-of-a-long-name-98765")
     seller.active_line()
     number = review.document.open_number()
     person = window(staff(role))
