@@ -61,30 +61,39 @@ MAGIC = [
 ]
 
 
+ADDRESSES = (
+    "REALNAME_AUTHORITY_URL",
+    "REALNAME_FACE_URL",
+    "REALNAME_SECOND_AUTHORITY_URL",
+    "REALNAME_SECOND_FACE_URL",
+)
+
+
+@pytest.mark.parametrize(("area", "status", "last"), MAGIC)
 def test_every_magic_number_ends_as_promised(
-    simulated: None, operator: VirtualOperator, now: datetime
+    simulated: None,
+    settings: Settings,
+    operator: VirtualOperator,
+    now: datetime,
+    area: str,
+    status: str,
+    last: tuple[str, str],
 ) -> None:
-    started = {
-        area: given_verification(
-            subscriber=given_subscriber(operator=operator, now=now, number=resident_number(area)), now=now
-        )
-        for area, _, _ in MAGIC
-    }
+    # Addresses of its own have breakers of their own: which house is asked must not hang on what others have met.
+    for name in ADDRESSES:
+        setattr(settings, name, f"{getattr(settings, name)}?{area}")
+    subscriber = given_subscriber(operator=operator, now=now, number=resident_number(area))
+    started = given_verification(subscriber=subscriber, now=now)
 
     tasks.run_verifications()
 
-    asked = VerificationCheck.objects.filter(name="face_match", verification=started["720001"]).get()
-    assert (asked.provider, asked.verification.checks.get(name="authority_match").provider) == (
-        "second_face",
-        "second_authority",
-    )
-    found = {row.pk: row.status for row in Verification.objects.all()}
-    assert {area: found[row.pk] for area, row in started.items()} == {
-        area: status for area, status, _ in MAGIC
-    }
-    for area, _, last in MAGIC:
-        checks = VerificationCheck.objects.filter(verification=started[area]).order_by("-position")
-        assert checks.values_list("name", "code").first() == last
+    started.refresh_from_db()
+    assert started.status == status
+    checks = VerificationCheck.objects.filter(verification=started).order_by("-position")
+    assert checks.values_list("name", "code").first() == last
+    if area == "720001":
+        providers = dict(checks.values_list("name", "provider"))
+        assert (providers["face_match"], providers["authority_match"]) == ("second_face", "second_authority")
 
 
 def test_an_authority_that_comes_back(
